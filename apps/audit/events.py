@@ -1,0 +1,69 @@
+"""Every action that the audit log can hold, and which of a project's two chains it goes to."""
+
+from enum import StrEnum
+
+
+class Action(StrEnum):
+    # Accounts and log-ins
+    OPERATOR_CREATED = "operator.created"
+    LOGIN_SUCCEEDED = "login.succeeded"
+    LOGIN_FAILED = "login.failed"
+    LOGOUT = "logout"
+    # Tenants
+    TENANT_CREATED = "tenant.created"
+    TENANT_MEMBER_ADDED = "tenant_member.added"
+    TENANT_MEMBER_ROLE_CHANGED = "tenant_member.role_changed"
+    TENANT_MEMBER_REMOVED = "tenant_member.removed"
+    # Projects
+    PROJECT_CREATED = "project.created"
+    PROJECT_TIER_CHANGED = "project.tier_changed"
+    PROJECT_MEMBER_ADDED = "project_member.added"
+    PROJECT_MEMBER_ROLE_CHANGED = "project_member.role_changed"
+    PROJECT_MEMBER_REMOVED = "project_member.removed"
+    ADD_ON_ACTIVATED = "add_on.activated"
+    ADD_ON_DEACTIVATED = "add_on.deactivated"
+    # Services
+    SERVICE_CREATED = "service.created"
+    SERVICE_DISABLED = "service.disabled"
+    SERVICE_RESUMED = "service.resumed"
+    SERVICE_DELETED = "service.deleted"
+    SERVICE_UMBRELLA_CHANGED = "service.umbrella_changed"
+    API_KEY_ISSUED = "api_key.issued"
+    API_KEY_REVOKED = "api_key.revoked"
+    # Entries
+    SECRET_CREATED = "secret.created"  # noqa: S105 - the name of an action
+    SECRET_UPDATED = "secret.updated"  # noqa: S105 - the name of an action
+    SECRET_DELETED = "secret.deleted"  # noqa: S105 - the name of an action
+    SECRET_VERSION_DESTROYED = "secret_version.destroyed"  # noqa: S105 - the name of an action
+    SECRET_REVEAL = "secret.reveal"  # noqa: S105 - the name of an action
+    SECRET_LIST = "secret.list"  # noqa: S105 - the name of an action
+    SECRET_READ = "secret.read"  # noqa: S105 - the name of an action
+    SECRET_EXPORTED = "secret.exported"  # noqa: S105 - the name of an action
+    CONFIG_CREATED = "config.created"
+    CONFIG_UPDATED = "config.updated"
+    CONFIG_DELETED = "config.deleted"
+    FLAG_CREATED = "flag.created"
+    FLAG_UPDATED = "flag.updated"
+    FLAG_DELETED = "flag.deleted"
+    # Failures
+    ACTION_DENIED = "action.denied"
+
+
+class ChainKind(StrEnum):
+    CHANGES = "changes"
+    ACCESS = "access"
+    TENANT = "tenant"
+    INSTALLATION = "installation"
+
+
+# Reads, lists and failures of a project stand apart from its changes, so that a busy reader or
+# an attacker never makes those who change things wait.
+ACCESS_ACTIONS = frozenset(
+    {Action.SECRET_LIST, Action.SECRET_READ, Action.ACTION_DENIED, Action.LOGIN_FAILED}
+)
+
+
+class Outcome(StrEnum):
+    SUCCESS = "success"
+    DENIED = "denied"
+    FAILED = "failed"

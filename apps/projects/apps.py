@@ -1,0 +1,16 @@
+from django.apps import AppConfig
+
+
+class ProjectsConfig(AppConfig):
+    name = "apps.projects"
+    label = "projects"
+
+    def ready(self) -> None:
+        from apps.core.access import live_grants, register_grants
+        from apps.projects import holdings
+        from apps.projects.models import ProjectGrant
+        from apps.projects.operations import count_members, environment_blockers
+
+        register_grants("project", live_grants(ProjectGrant))
+        holdings.register_counter("members", count_members)
+        holdings.register_blockers(environment_blockers)

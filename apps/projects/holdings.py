@@ -1,0 +1,76 @@
+"""What a project holds, asked of the apps above that own it.
+
+`projects` sits below services, flags and vault and may not import them; each registers here how
+many of its things a project has, and what of it stands in the way of a smaller tier.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from uuid import UUID
+
+from apps.core.errors import QuotaExceeded
+from apps.projects.tiers import QUOTAS, TIERS, Tier
+
+Counter = Callable[[UUID], int]
+Blockers = Callable[[UUID, Tier], Iterator[str]]
+GrantDropper = Callable[[UUID, UUID], None]
+
+_counters: dict[str, Counter] = {}
+_blockers: list[Blockers] = []
+_grant_droppers: list[GrantDropper] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    quota: str
+    used: int
+    cap: int | None
+
+
+def register_counter(quota: str, counter: Counter) -> None:
+    """Count `quota` of a project by `counter(project id)`: live own rows, umbrellas included."""
+    _counters[quota] = counter
+
+
+def register_blockers(blockers: Blockers) -> None:
+    """Let `blockers(project id, tier)` name what the tier could not hold, one sentence each."""
+    if blockers not in _blockers:
+        _blockers.append(blockers)
+
+
+def count(quota: str, project_id: UUID) -> int:
+    return _counters[quota](project_id)
+
+
+def require_place(quota: str, *, project_id: UUID, tier_name: str) -> None:
+    """Raise QuotaExceeded unless one more fits. The caller holds the project's lock: caps are exact."""
+    cap = TIERS[tier_name].cap(quota)
+    if cap is not None and count(quota, project_id) >= cap:
+        raise QuotaExceeded(quota=quota, cap=cap, tier=tier_name)
+
+
+def usage(project_id: UUID, tier_name: str) -> list[Usage]:
+    return [Usage(quota, count(quota, project_id), TIERS[tier_name].cap(quota)) for quota in QUOTAS]
+
+
+def in_the_way(project_id: UUID, tier: Tier) -> list[str]:
+    """Everything that the project has and `tier` could not hold."""
+    found = []
+    for quota in QUOTAS:
+        used, cap = count(quota, project_id), tier.cap(quota)
+        if cap is not None and used > cap:
+            found.append(f"{used} {quota}; {tier.name} allows {cap}")
+    for blockers in _blockers:
+        found.extend(blockers(project_id, tier))
+    return found
+
+
+def register_grant_dropper(drop: GrantDropper) -> None:
+    """Have `drop(project id, user id)` delete a person's extra grants inside a project."""
+    if drop not in _grant_droppers:
+        _grant_droppers.append(drop)
+
+
+def drop_grants(project_id: UUID, user_id: UUID) -> None:
+    for drop in _grant_droppers:
+        drop(project_id, user_id)

@@ -1,0 +1,33 @@
+"""The Actor of a person, with the memberships that hold at this moment."""
+
+from django.db.models import Q
+from django.utils import timezone
+
+from apps.core.actor import Actor, ActorType, Origin
+from apps.projects.models import ProjectMember
+from apps.tenancy.models import TenantMember, User
+
+_NOWHERE = Origin()
+
+
+def operator_actor(user: User, *, origin: Origin = _NOWHERE) -> Actor:
+    """Who `user` is right now: read at the door of each request, never kept for the next.
+
+    Somebody who was deactivated has no role at all, whatever their rows say.
+    """
+    holds = Q(ends_at=None) | Q(ends_at__gt=timezone.now())
+    tenants = TenantMember.objects.filter(holds, user=user, tenant__deleted_at=None)
+    projects = ProjectMember.objects.filter(
+        holds, user=user, project__deleted_at=None, project__tenant__deleted_at=None
+    )
+    active = user.is_active
+    return Actor(
+        type=ActorType.OPERATOR,
+        id=str(user.pk),
+        name=user.email,
+        origin=origin,
+        user_id=user.pk if active else None,
+        is_superuser=user.is_superuser and active,
+        tenant_roles=dict(tenants.values_list("tenant_id", "role")) if active else {},
+        project_roles=dict(projects.values_list("project_id", "role")) if active else {},
+    )

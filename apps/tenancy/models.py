@@ -1,0 +1,110 @@
+"""People, tenants, and who belongs to which."""
+
+from typing import ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Lower
+
+from apps.audit.targets import Target
+from apps.core.access import AccessPaths, Scoped, ScopedQuerySet, TenantRole
+from apps.core.models import Identified, SoftDeleted, Versioned
+
+
+class UserManager(BaseUserManager["User"]):
+    def get_by_natural_key(self, username: str | None) -> "User":
+        return self.get(email=(username or "").lower())
+
+
+class User(AbstractBaseUser, Identified, Versioned):
+    """A person. Rights come from memberships and extra grants; being a superuser gives no right
+    on any object of a tenant."""
+
+    email = models.EmailField(unique=True, max_length=254)
+    name = models.CharField(max_length=150, blank=True)
+    is_active = models.BooleanField(default=True)
+    is_superuser = models.BooleanField(default=False)
+    # `create_operator` prints a password that others may have seen; the console asks for a new one.
+    must_change_password = models.BooleanField(default=False)
+
+    USERNAME_FIELD = "email"
+    EMAIL_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    objects = UserManager()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(condition=Q(email=Lower("email")), name="tenancy_user_email_lower_case")
+        ]
+
+    def __str__(self) -> str:
+        return self.email
+
+    @property
+    def is_staff(self) -> bool:
+        """Every active person may enter the console; what they see there is `visible_to`."""
+        return self.is_active
+
+    def has_perm(self, permission: str, obj: models.Model | None = None) -> bool:
+        """Ask our backend alone: Django would answer True for a superuser before asking anybody."""
+        from django.contrib.auth import get_backends
+
+        return any(
+            backend.has_perm(self, permission, obj)
+            for backend in get_backends()
+            if hasattr(backend, "has_perm")
+        )
+
+    def has_perms(self, permissions: list[str], obj: models.Model | None = None) -> bool:
+        return all(self.has_perm(permission, obj) for permission in permissions)
+
+    def has_module_perms(self, app_label: str) -> bool:
+        return self.is_active
+
+    def audit_target(self) -> Target:
+        return Target("operator", str(self.pk), self.email)
+
+
+class Tenant(Identified, Versioned, SoftDeleted, Scoped):
+    """A top-level organisation, and what is billed."""
+
+    slug = models.CharField(max_length=63, unique=True)
+    name = models.CharField(max_length=150)
+    suspended_at = models.DateTimeField(null=True, blank=True)
+
+    access_paths = AccessPaths(tenant="pk", deleted=("deleted_at",))
+    objects = ScopedQuerySet["Tenant"].as_manager()
+
+    class Meta(SoftDeleted.Meta):
+        abstract = False
+
+    def __str__(self) -> str:
+        return self.slug
+
+    def audit_target(self) -> Target:
+        return Target("tenant", str(self.pk), self.slug, tenant_id=self.pk)
+
+
+class TenantMember(Identified, Versioned, Scoped):
+    """One person's role in a tenant. `ends_at` bounds what a superuser granted themselves."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="members")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="tenant_memberships")
+    role = models.CharField(max_length=10, choices=[(role, role) for role in TenantRole])
+    ends_at = models.DateTimeField(null=True, blank=True)
+
+    access_paths = AccessPaths(tenant="tenant_id", deleted=("tenant__deleted_at",))
+    objects = ScopedQuerySet["TenantMember"].as_manager()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["tenant", "user"], name="tenancy_tenantmember_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.tenant}: {self.role}"
+
+    def audit_target(self) -> Target:
+        return Target("tenant_member", str(self.pk), self.user.email, tenant_id=self.tenant_id)

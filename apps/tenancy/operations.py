@@ -1,0 +1,126 @@
+"""Make people and tenants, and say who belongs to which."""
+
+import secrets
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import transaction
+
+from apps.audit.events import Action
+from apps.audit.operations import record
+from apps.core.access import TenantRole, require, require_here
+from apps.core.actor import Actor
+from apps.core.changes import ChangeEvent, announce
+from apps.core.errors import AlreadyExists, InvalidInput, LastOwner, NotFound
+from apps.core.names import require_slug
+from apps.tenancy.models import Tenant, TenantMember, User
+
+# 18 random bytes: 144 bits, typed by hand once.
+PASSWORD_BYTES = 18
+
+
+def normalised_email(email: str) -> str:
+    """`email` in lower case. Raises InvalidInput for what is no address."""
+    email = email.strip().lower()
+    try:
+        validate_email(email)
+    except ValidationError:
+        raise InvalidInput.of("email", "Give an e-mail address such as ada@example.org.") from None
+    return email
+
+
+def operator_with(email: str) -> User:
+    """The active operator with this address. Raises NotFound when there is none."""
+    user = User.objects.filter(email=normalised_email(email), is_active=True).first()
+    if user is None:
+        raise NotFound(f"There is no operator {email}. Make one with create_operator first.")
+    return user
+
+
+@transaction.atomic
+def create_operator(
+    *, actor: Actor, email: str, name: str = "", superuser: bool = False, must_change_password: bool = True
+) -> tuple[User, str]:
+    """Make a person who may enter the console, with a random password that is returned once.
+
+    Raises AlreadyExists when the address is taken.
+    """
+    require_here(actor, "account:manage")
+    email = normalised_email(email)
+    if User.objects.filter(email=email).exists():
+        raise AlreadyExists(f"There is an operator {email} already.")
+    password = secrets.token_urlsafe(PASSWORD_BYTES)
+    user = User(email=email, name=name, is_superuser=superuser, must_change_password=must_change_password)
+    user.set_password(password)
+    user.save()
+    record(
+        actor=actor,
+        action=Action.OPERATOR_CREATED,
+        target=user.audit_target(),
+        changes={"email": [None, email], "is_superuser": [None, superuser]},
+    )
+    return user, password
+
+
+@transaction.atomic
+def create_tenant(*, actor: Actor, slug: str, name: str = "", owner: User) -> Tenant:
+    """Make a tenant whose first owner is `owner`.
+
+    Raises AlreadyExists when the slug is taken, also by a tenant deleted less than 30 days ago.
+    """
+    require_here(actor, "tenant:create")
+    require_slug(slug)
+    if Tenant.objects.filter(slug=slug).exists():
+        raise AlreadyExists(
+            f"There is a tenant {slug} already, or one was deleted recently. Choose another slug."
+        )
+    tenant = Tenant.objects.create(slug=slug, name=name or slug)
+    TenantMember.objects.create(tenant=tenant, user=owner, role=TenantRole.OWNER)
+    record(
+        actor=actor,
+        action=Action.TENANT_CREATED,
+        target=tenant.audit_target(),
+        changes={"slug": [None, slug], "name": [None, tenant.name], "owner": [None, owner.email]},
+    )
+    announce(event=ChangeEvent.TENANT_CHANGED, tenant_id=tenant.pk)
+    return tenant
+
+
+def _locked(tenant: Tenant) -> Tenant:
+    return Tenant.objects.select_for_update(no_key=True).live().get(pk=tenant.pk)
+
+
+@transaction.atomic
+def set_tenant_member(*, actor: Actor, tenant: Tenant, user: User, role: TenantRole) -> TenantMember:
+    """Give `user` the role in the tenant, whether or not they had one.
+
+    Raises LastOwner when that would leave the tenant without an owner.
+    """
+    require(actor, "tenant:manage_members", tenant)
+    _locked(tenant)
+    member = TenantMember.objects.filter(tenant=tenant, user=user).first()
+    if member is None:
+        member = TenantMember.objects.create(tenant=tenant, user=user, role=role)
+        action, before = Action.TENANT_MEMBER_ADDED, None
+    else:
+        before = member.role
+        if before == role and member.ends_at is None:
+            return member
+        if before == TenantRole.OWNER and role != TenantRole.OWNER:
+            _require_another_owner(tenant, member)
+        member.role, member.ends_at = role, None
+        member.save(update_fields=["role", "ends_at"])
+        action = Action.TENANT_MEMBER_ROLE_CHANGED
+    record(actor=actor, action=action, target=member.audit_target(), changes={"role": [before, role]})
+    return member
+
+
+def _require_another_owner(tenant: Tenant, member: TenantMember) -> None:
+    # A membership that ends by itself does not keep a tenant owned.
+    others = TenantMember.objects.filter(
+        tenant=tenant, role=TenantRole.OWNER, ends_at=None, user__is_active=True
+    )
+    if not others.exclude(pk=member.pk).exists():
+        raise LastOwner(
+            f"{member.user.email} is the last owner of {tenant.slug}. Make somebody else an owner first."
+        )

@@ -1,0 +1,8 @@
+from django.urls import path
+
+from apps.vault.api.views import SecretsView, SecretView
+
+urlpatterns = [
+    path("secrets", SecretsView.as_view(), name="secrets"),
+    path("secrets/<path:key>", SecretView.as_view(), name="secret"),
+]

@@ -1,0 +1,13 @@
+from django.apps import AppConfig
+
+
+class VaultConfig(AppConfig):
+    name = "apps.vault"
+    label = "vault"
+
+    def ready(self) -> None:
+        from apps.projects import holdings
+        from apps.vault.operations import count_configs, count_secrets
+
+        holdings.register_counter("secrets", count_secrets)
+        holdings.register_counter("configs", count_configs)

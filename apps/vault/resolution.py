@@ -1,0 +1,149 @@
+"""What a service has in effect: its own entries and those of its umbrella.
+
+A child's own entry wins over the umbrella's of the same key, unless that one is final.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+from uuid import UUID
+
+from django.db.models import F
+
+from apps.core import crypto, keys
+from apps.core.crypto import DoesNotOpen
+from apps.services.models import Service
+from apps.vault.envelope import secret_binding
+from apps.vault.models import ConfigVersion, SecretVersion
+from apps.vault.values import secret_wire_value
+
+OWN, INHERITED = "service", "umbrella"
+
+
+class Candidate(Protocol):
+    """A row that competes for its key."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def service_id(self) -> UUID: ...
+    @property
+    def is_final(self) -> bool: ...
+
+
+C = TypeVar("C", bound=Candidate)
+
+
+def winners(candidates: Iterable[C], *, service_id: UUID) -> dict[str, tuple[C, str]]:
+    """The entry in effect for each key, with its source, in the order of keys by code point."""
+    own: dict[str, C] = {}
+    inherited: dict[str, C] = {}
+    for candidate in candidates:
+        (own if candidate.service_id == service_id else inherited)[candidate.key] = candidate
+    found: dict[str, tuple[C, str]] = {}
+    for key in sorted(own.keys() | inherited.keys()):
+        above = inherited.get(key)
+        if above is not None and (key not in own or above.is_final):
+            found[key] = (above, INHERITED)
+        else:
+            found[key] = (own[key], OWN)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSecret:
+    """The active version of a secret, still sealed."""
+
+    key: str
+    service_id: UUID
+    is_final: bool
+    secret_id: UUID
+    version: int
+    type: str
+    file_name: str
+    sealed: bytes
+    data_key_id: UUID
+
+    def unseal(self, data_keys: Mapping[UUID, keys.Key], *, tenant_id: UUID, project_id: UUID) -> bytes:
+        """The value. Raises DoesNotOpen when its key is gone or the row is not what was sealed."""
+        key = data_keys.get(self.data_key_id)
+        if key is None:
+            raise DoesNotOpen
+        binding = secret_binding(
+            key,
+            tenant_id=tenant_id,
+            project_id=project_id,
+            service_id=self.service_id,
+            secret_id=self.secret_id,
+            secret_type=self.type,
+            version=self.version,
+        )
+        return crypto.unseal(key.secret, self.sealed, bound_to=binding)
+
+    def wire(self, value: bytes, source: str) -> dict[str, Any]:
+        """The snapshot's members of this secret (SPEC 8)."""
+        members: dict[str, Any] = {"type": self.type, "value": secret_wire_value(self.type, value)}
+        if self.file_name:
+            members["file_name"] = self.file_name
+        return {**members, "version": self.version, "source": source}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredConfig:
+    """The active version of a config."""
+
+    key: str
+    service_id: UUID
+    is_final: bool
+    version: int
+    type: str
+    value_json: str
+
+
+def _scope(service: Service) -> list[UUID]:
+    return [service.pk] if service.umbrella_id is None else [service.pk, service.umbrella_id]
+
+
+def stored_secrets(
+    service: Service, *, key: str | None = None, using: str = "default"
+) -> dict[str, tuple[StoredSecret, str]]:
+    """The secrets in effect for `service`, sealed; with `key` that one alone. One query."""
+    rows = SecretVersion.objects.using(using).filter(
+        secret__service_id__in=_scope(service),
+        secret__deleted_at=None,
+        version=F("secret__active_version"),
+        destroyed_at=None,
+    )
+    if key is not None:
+        rows = rows.filter(secret__key=key)
+    columns = (
+        "secret__key",
+        "secret__service_id",
+        "secret__is_final",
+        "secret_id",
+        "version",
+        "type",
+        "file_name",
+        "sealed",
+        "data_key_id",
+    )
+    stored = []
+    for name, owner, is_final, secret_id, version, kind, file_name, sealed, data_key in rows.values_list(
+        *columns
+    ):
+        stored.append(
+            StoredSecret(name, owner, is_final, secret_id, version, kind, file_name, bytes(sealed), data_key)
+        )
+    return winners(stored, service_id=service.pk)
+
+
+def stored_configs(service: Service, *, using: str = "default") -> dict[str, tuple[StoredConfig, str]]:
+    """The configs in effect for `service`. One query."""
+    rows = ConfigVersion.objects.using(using).filter(
+        config__service_id__in=_scope(service),
+        config__deleted_at=None,
+        version=F("config__active_version"),
+        destroyed_at=None,
+    )
+    columns = ("config__key", "config__service_id", "config__is_final", "version", "type", "value_json")
+    return winners((StoredConfig(*row) for row in rows.values_list(*columns)), service_id=service.pk)

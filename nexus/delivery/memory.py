@@ -1,0 +1,159 @@
+"""What a delivery process knows: credentials and snapshots, kept true by the tailer.
+
+The event loop reads, the tailer's thread writes. Each step that must be whole stands under one
+lock; a warm read takes none.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable
+from uuid import UUID
+
+from apps.core import crypto, keys
+from apps.services.credentials import Credential
+from nexus.delivery.render import Snapshot
+
+
+class Credentials:
+    """Every live credential by the digest of its text, as of the tailer's last look."""
+
+    def __init__(self) -> None:
+        self.peppers: list[bytes] = []
+        self._by_digest: dict[bytes, Credential] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_digest)
+
+    def find(self, text: bytes) -> Credential | None:
+        for pepper in self.peppers:
+            found = self._by_digest.get(crypto.keyed_digest(pepper, text))
+            if found is not None:
+                return found
+        return None
+
+    def replace_all(self, credentials: Iterable[Credential], peppers: Iterable[keys.Key]) -> None:
+        self.peppers = [pepper.secret for pepper in peppers]
+        self._by_digest = {credential.digest: credential for credential in credentials}
+
+    def replace(self, stale: "Staleness", fresh: Iterable[Credential]) -> set[UUID]:
+        """Put `fresh` in the place of what `stale` covers; returns the services that are touched."""
+        touched = set()
+        for credential in list(self._by_digest.values()):
+            if stale.covers(credential):
+                del self._by_digest[credential.digest]
+                touched.add(credential.service_id)
+        for credential in fresh:
+            self._by_digest[credential.digest] = credential
+            touched.add(credential.service_id)
+        return touched
+
+    def take_used(self) -> list[UUID]:
+        """Ids of credentials that were used since the last call."""
+        used = []
+        for credential in list(self._by_digest.values()):
+            if credential.used:
+                credential.used = False
+                used.append(credential.id)
+        return used
+
+
+class Staleness:
+    """Which credentials a batch of changes speaks of."""
+
+    def __init__(self) -> None:
+        self.credentials: set[UUID] = set()
+        self.services: set[UUID] = set()
+        self.projects: set[UUID] = set()
+        self.tenants: set[UUID] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self.credentials or self.services or self.projects or self.tenants)
+
+    def covers(self, credential: Credential) -> bool:
+        return (
+            credential.id in self.credentials
+            or credential.service_id in self.services
+            or credential.project_id in self.projects
+            or credential.tenant_id in self.tenants
+        )
+
+
+class Snapshots:
+    """Rendered snapshots by service, bounded by bytes; the least used leave first.
+
+    A render that began before a change came may have read the older state, so it is kept only if
+    the service's generation is still the one that it began under.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._by_service: OrderedDict[UUID, tuple[Snapshot, int]] = OrderedDict()
+        self._bytes = 0
+        self._generations: dict[UUID, int] = {}
+        self._resets = 0
+
+    def __len__(self) -> int:
+        return len(self._by_service)
+
+    def get(self, service_id: UUID, now: float) -> Snapshot | None:
+        """The service's snapshot if it holds at `now` (Unix seconds)."""
+        found = self._by_service.get(service_id)
+        if found is None or now >= found[0].valid_until:
+            return None
+        try:
+            self._by_service.move_to_end(service_id)
+        except KeyError:
+            # Dropped in between by the tailer: it was current when it was found.
+            return None
+        return found[0]
+
+    def generation(self, service_id: UUID) -> tuple[int, int]:
+        with self._lock:
+            return self._resets, self._generations.get(service_id, 0)
+
+    def keep(self, snapshot: Snapshot, generation: tuple[int, int]) -> bool:
+        """Remember `snapshot` unless a change came since `generation` was read."""
+        service_id = snapshot.service_id
+        size = snapshot.size_bytes
+        with self._lock:
+            if generation != (self._resets, self._generations.get(service_id, 0)):
+                return False
+            self._remove(service_id)
+            self._by_service[service_id] = (snapshot, size)
+            self._bytes += size
+            while self._bytes > self.max_bytes and self._by_service:
+                self._remove(next(iter(self._by_service)))
+        return True
+
+    def drop(self, service_ids: Iterable[UUID]) -> None:
+        with self._lock:
+            for service_id in service_ids:
+                self._generations[service_id] = self._generations.get(service_id, 0) + 1
+                self._remove(service_id)
+
+    def drop_all(self) -> None:
+        with self._lock:
+            self._resets += 1
+            self._generations.clear()
+            self._by_service.clear()
+            self._bytes = 0
+
+    def _remove(self, service_id: UUID) -> None:
+        removed = self._by_service.pop(service_id, None)
+        if removed is not None:
+            self._bytes -= removed[1]
+
+
+class Memory:
+    """All of it, with when the database was last heard of (monotonic seconds; None: never)."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.credentials = Credentials()
+        self.snapshots = Snapshots(max_bytes)
+        self.looked_at: float | None = None
+
+    def silent_seconds(self) -> float:
+        """For how long nothing was heard of the database; infinite before the first time."""
+        return float("inf") if self.looked_at is None else time.monotonic() - self.looked_at

@@ -1,0 +1,45 @@
+"""Every address that Django answers. Delivery answers its own before they come here."""
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect
+from django.urls import include, path, re_path
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
+
+from apps.core.errors import PROBLEM_CONTENT_TYPE, NexusError, NotFound, problem
+from apps.vault.api.views import UnknownAddressView
+from nexus.probes import livez, readyz
+
+
+def _home(request: HttpRequest) -> HttpResponse:
+    return redirect("admin:index")
+
+
+urlpatterns = [
+    path("", _home),
+    path("livez", livez),
+    path("readyz", readyz),
+    path("api/schema/", SpectacularJSONAPIView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    path("api/v1/", include("apps.vault.api.urls")),
+    path("admin/", admin.site.urls),
+    re_path(r"^(api|ofrep|v1)/", UnknownAddressView.as_view()),
+]
+
+
+def _problem(request: HttpRequest, error: NexusError) -> HttpResponse:
+    document = problem(error, request_id=getattr(request, "request_id", ""))
+    return JsonResponse(document, status=error.status, content_type=PROBLEM_CONTENT_TYPE)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """404 outside the admin, without the path: it may hold what somebody typed in the wrong place."""
+    return _problem(request, NotFound())
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return _problem(request, NexusError())
+
+
+handler404 = not_found
+handler500 = server_error

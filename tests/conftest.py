@@ -1,0 +1,144 @@
+"""The cast that all tests share: people with their roles, services of each kind, and their keys.
+
+Alice owns the project, Mona manages, Bob develops, Tess tests, Vic views, Carol owns the tenant,
+Finn is finance, and Mallory owns another tenant.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.test import TransactionTestCase
+
+from apps.audit.operations import forget_coalesced
+from apps.core import keys, triggers
+from apps.core.access import ProjectRole, TenantRole
+from apps.core.actor import Actor, Origin
+from apps.core.models import Installation
+from apps.projects.memberships import operator_actor
+from apps.projects.models import Project
+from apps.projects.operations import create_project, set_project_member
+from apps.services.models import Kind, Service
+from apps.services.operations import create_service, issue_api_key
+from apps.tenancy.models import Tenant, User
+from apps.tenancy.operations import create_operator, create_tenant, set_tenant_member
+
+ORIGIN = Origin(address="192.0.2.7", user_agent="tests", request_id="request-0001")
+
+_empty_tables = TransactionTestCase._fixture_teardown
+
+
+def _empty_tables_without_guards(self: TransactionTestCase) -> None:
+    """Append-only tables refuse to be emptied; a test database may be."""
+    with triggers.lifted():
+        _empty_tables(self)
+
+
+TransactionTestCase._fixture_teardown = _empty_tables_without_guards  # type: ignore[method-assign]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_process_memory() -> Iterator[None]:
+    """Keys and counts that a process remembers belong to one test's database."""
+    keys.forget_all()
+    forget_coalesced()
+    yield
+    keys.forget_all()
+    forget_coalesced()
+
+
+@pytest.fixture
+def command() -> Actor:
+    return Actor.command("tester").at(ORIGIN)
+
+
+@dataclass
+class Cast:
+    """Who and what there is. `actor("bob")` is Bob as he stands at a door right now."""
+
+    tenant: Tenant
+    project: Project
+    other_tenant: Tenant
+    other_project: Project
+    backend: Service
+    frontend: Service
+    umbrella: Service
+    child: Service
+    users: dict[str, User] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+
+    def actor(self, name: str) -> Actor:
+        return operator_actor(User.objects.get(pk=self.users[name].pk), origin=ORIGIN)
+
+
+def make_cast(command: Actor) -> Cast:
+    users = {}
+    for name in ("alice", "mona", "bob", "tess", "vic", "carol", "finn", "mallory", "sue"):
+        users[name], _ = create_operator(actor=command, email=f"{name}@example.org", superuser=name == "sue")
+    tenant = create_tenant(actor=command, slug="acme", owner=users["carol"])
+    other_tenant = create_tenant(actor=command, slug="evil", owner=users["mallory"])
+    set_tenant_member(actor=command, tenant=tenant, user=users["finn"], role=TenantRole.FINANCE)
+    project = create_project(actor=command, tenant=tenant, slug="shop", tier="m")
+    other_project = create_project(actor=command, tenant=other_tenant, slug="lair", tier="m")
+    for name, role in (
+        ("alice", ProjectRole.OWNER),
+        ("mona", ProjectRole.MANAGER),
+        ("bob", ProjectRole.DEVELOPER),
+        ("tess", ProjectRole.TESTER),
+        ("vic", ProjectRole.VIEWER),
+    ):
+        set_project_member(actor=command, project=project, user=users[name], role=role)
+
+    def service(slug: str, kind: str, **more: Any) -> Service:
+        return create_service(
+            actor=command, project=project, environment="production", slug=slug, kind=kind, **more
+        )
+
+    umbrella = service("common", Kind.BACKEND, is_umbrella=True)
+    cast = Cast(
+        tenant=tenant,
+        project=project,
+        other_tenant=other_tenant,
+        other_project=other_project,
+        backend=service("api", Kind.BACKEND),
+        frontend=service("web", Kind.FRONTEND),
+        umbrella=umbrella,
+        child=service("checkout", Kind.BACKEND, umbrella=umbrella),
+        users=users,
+    )
+    for name in ("backend", "frontend", "child"):
+        _, cast.keys[name] = issue_api_key(actor=command, service=getattr(cast, name))
+    return cast
+
+
+@pytest.fixture
+def cast(db: None, command: Actor) -> Cast:
+    """The cast inside the test's own transaction."""
+    Installation.current()
+    return make_cast(command)
+
+
+@pytest.fixture
+def committed_cast(transactional_db: None, command: Actor) -> Cast:
+    """The cast committed: for tests with threads, servers or the reader's own connection."""
+    Installation.current()
+    keys.create_missing_server_keys()
+    return make_cast(command)
+
+
+@pytest.fixture
+def in_thread() -> Iterator[Callable[[Callable[[], Any]], Callable[[], Any]]]:
+    """Wrap what a thread runs so that its database connections end with it."""
+
+    def wrap(run: Callable[[], Any]) -> Callable[[], Any]:
+        def running() -> Any:
+            try:
+                return run()
+            finally:
+                connections.close_all()
+
+        return running
+
+    yield wrap
