@@ -11,7 +11,7 @@ import re
 import secrets
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC
 from uuid import UUID
 
@@ -93,6 +93,11 @@ class Credential:
     networks: tuple[Network, ...]
     tenant_suspended: bool
     used: bool = False
+    # Whether `require_good` has anything to check; most keys never expire and come from anywhere.
+    restricted: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.restricted = bool(self.expires_at is not None or self.networks or self.tenant_suspended)
 
     def require_good(self, *, now: float, address: str) -> None:
         """Raise InvalidCredential or PaymentRequired unless it may be used now from `address`.

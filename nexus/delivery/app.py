@@ -4,6 +4,7 @@ A warm read is header → digest → dict → dict → stored bytes: no SQL, no 
 """
 
 import asyncio
+import gc
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +41,8 @@ FRESH_SECONDS = 2.0
 RENDER_THREADS = 4
 
 _KEY_HEADERS = (b"x-nexus-api-key", b"x-api-key")
+# What nearly every request carries and no read looks at: one look in a set passes it over.
+_OTHER_HEADERS = frozenset({b"host", b"user-agent", b"accept", b"accept-encoding", b"connection"})
 
 
 class DeliveryApp:
@@ -58,7 +61,10 @@ class DeliveryApp:
         if scope["type"] == "http":
             path = scope["path"]
             if path == SYNC or path.startswith((CONFIGS, FLAGS)):
-                await self._answer(path, scope, send)
+                try:
+                    await self._read(path, scope, send)
+                except NexusError as error:
+                    await _send_problem(send, error)
             elif path in ("/livez", "/readyz"):
                 await self._probe(path, send)
             else:
@@ -73,17 +79,14 @@ class DeliveryApp:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 await asyncio.get_running_loop().run_in_executor(None, self.tailer.start)
+                # What start-up made lives as long as the process: no collection need walk it again.
+                gc.collect()
+                gc.freeze()
                 await send({"type": "lifespan.startup.complete"})
             else:
                 await asyncio.get_running_loop().run_in_executor(None, self.tailer.stop)
                 await send({"type": "lifespan.shutdown.complete"})
                 return
-
-    async def _answer(self, path: str, scope: Scope, send: Send) -> None:
-        try:
-            await self._read(path, scope, send)
-        except NexusError as error:
-            await _send_problem(send, error)
 
     async def _read(self, path: str, scope: Scope, send: Send) -> None:
         if scope["method"] != "GET":
@@ -91,6 +94,8 @@ class DeliveryApp:
         api_key = if_none_match = b""
         ordinary = not scope["query_string"]
         for name, value in scope["headers"]:
+            if name in _OTHER_HEADERS:
+                continue
             if name in _KEY_HEADERS:
                 ordinary = ordinary and not api_key
                 api_key = value
@@ -104,41 +109,25 @@ class DeliveryApp:
         if credential is None:
             credential = await self._look_for(api_key)
         now = time.time()
-        address = self._address(scope) if credential.networks else ""
-        credential.require_good(now=now, address=address)
+        if credential.restricted:
+            credential.require_good(now=now, address=self._address(scope))
         credential.used = True
-        stale_headers = self._stale_headers()
+        stale = time.monotonic() - self.memory.looked_at > FRESH_SECONDS and self._stale_headers()
 
         snapshot = self.memory.snapshots.get(credential.service_id, now)
         if snapshot is None:
             snapshot = await self._render(credential)
         answer = snapshot.answer if path == SYNC else _part(snapshot, path)
         if if_none_match and _matches(if_none_match, answer.etag):
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": 304,
-                    "headers": answer.headers_not_modified + stale_headers
-                    if stale_headers
-                    else answer.headers_not_modified,
-                }
-            )
+            await send(_marked(answer.not_modified, stale) if stale else answer.not_modified)
             await send(_EMPTY_BODY)
-            return
-        await send(
-            {
-                "type": "http.response.start",
-                "status": 200,
-                "headers": answer.headers + stale_headers if stale_headers else answer.headers,
-            }
-        )
-        await send({"type": "http.response.body", "body": answer.body})
+        else:
+            await send(_marked(answer.found, stale) if stale else answer.found)
+            await send(answer.content)
 
     def _stale_headers(self) -> list[tuple[bytes, bytes]]:
-        """None while the database is heard of. Raises Unavailable when that is too long ago."""
+        """How old the answer may be. Raises Unavailable when that is more than the setting allows."""
         silent = self.memory.silent_seconds()
-        if silent <= FRESH_SECONDS:
-            return []
         if silent > self.stale_seconds:
             raise Unavailable
         return [(b"x-nexus-stale", str(int(silent)).encode())]
@@ -147,7 +136,7 @@ class DeliveryApp:
         """A key that is not known may have been issued a moment ago elsewhere."""
         if not is_well_formed(api_key.decode("latin-1")):
             raise InvalidCredential
-        if self.memory.looked_at is None:
+        if not self.memory.has_looked:
             raise Unavailable
         await asyncio.get_running_loop().run_in_executor(self.pool, self.tailer.look_unless_recent)
         credential = self.memory.credentials.find(api_key)
@@ -202,6 +191,10 @@ class DeliveryApp:
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200 if ready else 503, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+def _marked(start: dict[str, Any], stale: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+    return {**start, "headers": [*start["headers"], *stale]}
 
 
 _EMPTY_BODY = {"type": "http.response.body", "body": b""}

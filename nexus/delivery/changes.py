@@ -188,7 +188,7 @@ class Tailer:
         asked_at = time.monotonic()
         with self._lock:
             looked_at = self.memory.looked_at
-        if looked_at is None or asked_at - looked_at >= SHARED_LOOK_SECONDS:
+        if asked_at - looked_at >= SHARED_LOOK_SECONDS:
             self._try_look()
 
     def _must_start_anew(self, look: Look) -> bool:

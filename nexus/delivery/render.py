@@ -40,8 +40,10 @@ class Answer:
 
     etag: bytes
     body: bytes
-    headers: list[tuple[bytes, bytes]]
-    headers_not_modified: list[tuple[bytes, bytes]]
+    # The ASGI messages of either answer, made once and sent as they are.
+    found: dict[str, Any]
+    content: dict[str, Any]
+    not_modified: dict[str, Any]
 
 
 @dataclass(slots=True, eq=False)
@@ -85,15 +87,16 @@ def make_answer(etag_key: bytes, service_id: UUID, form: str, body: bytes, revis
     tag = crypto.mac(etag_key, "nexus.etag.1", str(service_id), form, body).hex()[:32]
     etag = f'"{tag}"'.encode()
     common = [(b"etag", etag), (b"x-nexus-revision", str(revision).encode()), *CREDENTIALED_HEADERS]
+    content_headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
     return Answer(
         etag=etag,
         body=body,
-        headers=[
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-            *common,
-        ],
-        headers_not_modified=common,
+        found={"type": "http.response.start", "status": 200, "headers": [*content_headers, *common]},
+        content={"type": "http.response.body", "body": body},
+        not_modified={"type": "http.response.start", "status": 304, "headers": common},
     )
 
 

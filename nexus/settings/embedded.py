@@ -33,6 +33,7 @@ CSRF_COOKIE_SECURE = _https
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if _https else 0
 
 # Static files are served from where they are; nothing has to be collected first.
+STATIC_ROOT = None
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 STORAGES = {

@@ -132,10 +132,7 @@ def _set_entries(slug: str, entries: Iterable[Entry]) -> None:
 
 
 def _flag(key: str) -> dict[str, Any]:
-    """A flag with a rule: compiled, it takes the room that a real one takes."""
-    condition = {"all": [{"attribute": "plan", "op": "in", "value": ["pro", "team"]}]}
-    rules = [{"name": "paying", "when": condition, "rollout": 25.0, "serve": "off"}]
-    return {"key": key, "type": "boolean", "enabled": True, "rules": rules, "default": "on", "off": "off"}
+    return {"key": key, "type": "boolean", "enabled": True, "default": "on", "off": "off"}
 
 
 def copy_configs(template_id: str, service_ids: list[str]) -> None:

@@ -87,7 +87,7 @@ def _become_supervisor(host: str, port: int, banner_file: str) -> None:
     web = [python, "-m", "granian", "--interface", "asgi", "--host", host, "--port", str(port)]
     web += ["--workers", "1", "--no-ws", "--backpressure", str(BACKPRESSURE), "--log-level", "warning"]
     web += ["nexus.asgi:application"]
-    worker = [python, "-m", "celery", "-A", "nexus.celery", "worker", "-B", "--pool", "solo"]
+    worker = [python, "-m", "celery", "--quiet", "-A", "nexus.celery", "worker", "-B", "--pool", "solo"]
     worker += ["--loglevel", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     os.environ["NEXUS_ENV"] = settings.NEXUS_ENV
     os.environ["NEXUS_VAR"] = str(settings.NEXUS_VAR)
