@@ -163,10 +163,6 @@ class HasDependants(Conflict):
     code = "has_dependants"
 
 
-class SnapshotTooLarge(Conflict):
-    code = "snapshot_too_large"
-
-
 class VersionConflict(NexusError):
     """Another write came first (If-Match, RFC 9110 section 13.1.1)."""
 

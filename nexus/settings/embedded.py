@@ -1,7 +1,7 @@
 """One machine, no server beside it: SQLite, an embedded broker, no Redis. What `make run` starts."""
 
 from nexus.settings.common import *  # noqa: F403
-from nexus.settings.common import NEXUS_BIND, NEXUS_ROOT_KEY, NEXUS_ROOT_KEY_FILE, NEXUS_VAR, env
+from nexus.settings.common import LOGGING, NEXUS_BIND, NEXUS_ROOT_KEY, NEXUS_ROOT_KEY_FILE, NEXUS_VAR, env
 from nexus.settings.databases import databases
 
 NEXUS_ENV = "embedded"
@@ -51,3 +51,5 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "control_folder": str(_broker / "control"),
     "store_processed": False,
 }
+# The broker is a folder; kombu warns at each connection that it has no host.
+LOGGING["loggers"]["kombu.connection"] = {"level": "ERROR"}
