@@ -95,8 +95,10 @@ class Credential:
     used: bool = False
     # Whether `require_good` has anything to check; most keys never expire and come from anywhere.
     restricted: bool = field(init=False)
+    service_key: int = field(init=False)
 
     def __post_init__(self) -> None:
+        self.service_key = self.service_id.int
         self.restricted = bool(self.expires_at is not None or self.networks or self.tenant_suspended)
 
     def require_good(self, *, now: float, address: str) -> None:

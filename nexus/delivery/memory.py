@@ -24,14 +24,14 @@ class Credentials:
         self._by_digest: dict[bytes, Credential] = {}
         # SHA-256 of a text → its credential, for texts that were found before: an HMAC costs four
         # times as much. It holds no more than the table above, and falls with every change of it.
-        self._recent: dict[bytes, Credential] = {}
+        self.recent: dict[bytes, Credential] = {}
 
     def __len__(self) -> int:
         return len(self._by_digest)
 
     def find(self, text: bytes) -> Credential | None:
         # Read before the table: what is found in an old table must not be remembered past it.
-        recent = self._recent
+        recent = self.recent
         short = sha256(text)
         known = recent.get(short)
         if known is not None:
@@ -46,7 +46,7 @@ class Credentials:
     def replace_all(self, credentials: Iterable[Credential], peppers: Iterable[keys.Key]) -> None:
         self.peppers = [pepper.secret for pepper in peppers]
         self._by_digest = {credential.digest: credential for credential in credentials}
-        self._recent = {}
+        self.recent = {}
 
     def replace(self, stale: "Staleness", fresh: Iterable[Credential]) -> set[UUID]:
         """Put `fresh` in the place of what `stale` covers; returns the services that are touched."""
@@ -58,7 +58,7 @@ class Credentials:
         for credential in fresh:
             self._by_digest[credential.digest] = credential
             touched.add(credential.service_id)
-        self._recent = {}
+        self.recent = {}
         return touched
 
     def take_used(self) -> list[UUID]:
@@ -102,7 +102,7 @@ class Snapshots:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._by_service: OrderedDict[UUID, tuple[Snapshot, int]] = OrderedDict()
+        self._by_service: OrderedDict[int, tuple[Snapshot, int]] = OrderedDict()
         self._bytes = 0
         self._generations: dict[UUID, int] = {}
         self._resets = 0
@@ -110,16 +110,19 @@ class Snapshots:
     def __len__(self) -> int:
         return len(self._by_service)
 
-    def get(self, service_id: UUID, now: float) -> Snapshot | None:
-        """The service's snapshot if it holds at `now` (Unix seconds)."""
-        found = self._by_service.get(service_id)
+    def get(self, service_key: int, now: float) -> Snapshot | None:
+        """The service's snapshot if it holds at `now` (Unix seconds).
+
+        Services are keyed by the integer of their id: hashing a UUID costs as much as all else here.
+        """
+        found = self._by_service.get(service_key)
         if found is None or now >= found[0].valid_until:
             return None
-        try:
-            self._by_service.move_to_end(service_id)
-        except KeyError:
-            # Dropped in between by the tailer: it was current when it was found.
-            return None
+        if self._bytes > self.max_bytes // 2:
+            # Whose turn it is to leave matters only once there is little room.
+            with self._lock:
+                if service_key in self._by_service:
+                    self._by_service.move_to_end(service_key)
         return found[0]
 
     def generation(self, service_id: UUID) -> tuple[int, int]:
@@ -133,8 +136,8 @@ class Snapshots:
         with self._lock:
             if generation != (self._resets, self._generations.get(service_id, 0)):
                 return False
-            self._remove(service_id)
-            self._by_service[service_id] = (snapshot, size)
+            self._remove(service_id.int)
+            self._by_service[service_id.int] = (snapshot, size)
             self._bytes += size
             while self._bytes > self.max_bytes and self._by_service:
                 self._remove(next(iter(self._by_service)))
@@ -144,7 +147,7 @@ class Snapshots:
         with self._lock:
             for service_id in service_ids:
                 self._generations[service_id] = self._generations.get(service_id, 0) + 1
-                self._remove(service_id)
+                self._remove(service_id.int)
 
     def drop_all(self) -> None:
         with self._lock:
@@ -153,8 +156,8 @@ class Snapshots:
             self._by_service.clear()
             self._bytes = 0
 
-    def _remove(self, service_id: UUID) -> None:
-        removed = self._by_service.pop(service_id, None)
+    def _remove(self, service_key: int) -> None:
+        removed = self._by_service.pop(service_key, None)
         if removed is not None:
             self._bytes -= removed[1]
 
