@@ -40,7 +40,7 @@ def verify_vault(*, on_value: Callable[[], None] = lambda: None) -> VaultVerific
     for project in Project.objects.order_by("pk"):
         written = _written_ciphertexts(project.pk)
         versions = SecretVersion.objects.filter(secret__service__project=project).select_related("secret")
-        _count_gaps(project, failed)
+        _add_rolled_back(project, written, failed)
         for version in versions.order_by("secret_id", "version").iterator(500):
             on_value()
             if version.destroyed_at is not None:
@@ -68,11 +68,15 @@ def _written_ciphertexts(project_id: UUID) -> dict[tuple[str, int], str]:
     return found
 
 
-def _count_gaps(project: Project, failed: list[str]) -> None:
-    """A secret whose newest version is not its active one was rolled back."""
+def _add_rolled_back(project: Project, written: dict[tuple[str, int], str], failed: list[str]) -> None:
+    """A secret that lacks a version, or whose events tell of newer ones, was rolled back."""
+    newest: dict[str, int] = {}
+    for secret_id, number in written:
+        newest[secret_id] = max(number, newest.get(secret_id, 0))
     for secret in Secret.objects.filter(service__project=project).prefetch_related("versions"):
         numbers = sorted(version.version for version in secret.versions.all())
-        if numbers != list(range(1, secret.active_version + 1)):
+        told = newest.get(str(secret.pk), 0)
+        if numbers != list(range(1, secret.active_version + 1)) or told > secret.active_version:
             failed.append(str(secret.pk))
 
 

@@ -5,11 +5,10 @@ A warm read is header → digest → dict → dict → stored bytes: no SQL, no 
 
 import asyncio
 import gc
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256 as _sha256
-from time import monotonic as _monotonic
-from time import time as _time
 from typing import Any
 from uuid import UUID
 
@@ -101,9 +100,9 @@ class DeliveryApp:
             return None
         memory = self.memory
         credential = memory.credentials.recent.get(_sha256(api_key).digest())
-        if credential is None or credential.restricted or _monotonic() - memory.looked_at > FRESH_SECONDS:
+        if credential is None or credential.restricted or time.monotonic() - memory.looked_at > FRESH_SECONDS:
             return None
-        snapshot = memory.snapshots.get(credential.service_key, _time())
+        snapshot = memory.snapshots.get_by_key(credential.service_key, time.time())
         if snapshot is None:
             return None
         credential.used = True
@@ -146,13 +145,13 @@ class DeliveryApp:
         credential = self.memory.credentials.find(api_key)
         if credential is None:
             credential = await self._look_for(api_key)
-        now = _time()
+        now = time.time()
         if credential.restricted:
             credential.require_good(now=now, address=self._address(scope))
         credential.used = True
-        stale = _monotonic() - self.memory.looked_at > FRESH_SECONDS and self._stale_headers()
+        stale = time.monotonic() - self.memory.looked_at > FRESH_SECONDS and self._stale_headers()
 
-        snapshot = self.memory.snapshots.get(credential.service_key, now)
+        snapshot = self.memory.snapshots.get_by_key(credential.service_key, now)
         if snapshot is None:
             snapshot = await self._render(credential)
         answer = snapshot.answer if path == SYNC else _part(snapshot, path)

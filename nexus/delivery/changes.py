@@ -102,8 +102,8 @@ def look_since(position: Position | None, *, using: str = "default") -> Look:
     if not found:
         raise DatabaseError("The installation's row is missing.")
     text, epoch, pruned_through, highest = found[0][:4]
-    if position is not None:
-        highest = max(highest, position.sequence)
+    # A table that was pruned empty still says how far it came.
+    highest = max(highest, pruned_through, position.sequence if position is not None else 0)
     rows = [
         Row(row[4], row[5], _uuid(row[6]), _uuid(row[7]), _uuid(row[8]), _uuid(row[9]), row[10])
         for row in found

@@ -110,7 +110,10 @@ class Snapshots:
     def __len__(self) -> int:
         return len(self._by_service)
 
-    def get(self, service_key: int, now: float) -> Snapshot | None:
+    def get(self, service_id: UUID, now: float) -> Snapshot | None:
+        return self.get_by_key(service_id.int, now)
+
+    def get_by_key(self, service_key: int, now: float) -> Snapshot | None:
         """The service's snapshot if it holds at `now` (Unix seconds).
 
         Services are keyed by the integer of their id: hashing a UUID costs as much as all else here.

@@ -34,7 +34,7 @@ class SnapshotIsTooLarge(Exception):
     """What the service reads has outgrown the limit of a snapshot."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Answer:
     """A body that is ready to be sent, with its headers for 200 and for 304."""
 
@@ -46,7 +46,7 @@ class Answer:
     not_modified: dict[str, Any]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Snapshot:
     """All that a service may read at `revision` and `edge`. Past `valid_until` (Unix) it is stale."""
 

@@ -15,7 +15,14 @@ from tests.conftest import Cast
 
 @pytest.mark.parametrize(
     ("type_", "value"),
-    [("string", "x"), ("number", 1), ("number", 1.5), ("boolean", True), ("json", {"a": [None]}), ("json", "x")],
+    [
+        ("string", "x"),
+        ("number", 1),
+        ("number", 1.5),
+        ("boolean", True),
+        ("json", {"a": [None]}),
+        ("json", "x"),
+    ],
 )
 def test_a_value_of_its_type_is_taken(cast: Cast, type_: str, value: Any) -> None:
     written = set_config(actor=cast.actor("mona"), service=cast.frontend, key="k", value=value, type=type_)
