@@ -53,7 +53,7 @@ def loads(data: bytes | str) -> Any:
 
 def require_sane(value: Any, *, path: str = "", depth: int = 0) -> None:
     """Raise unless `value` can travel as JSON: depth, finite numbers, no lone surrogates."""
-    if depth > MAX_DEPTH:
+    if depth >= MAX_DEPTH and isinstance(value, Mapping | list):
         raise MalformedRequest(f"The document nests deeper than {MAX_DEPTH} levels.")
     match value:
         case str():
@@ -65,7 +65,7 @@ def require_sane(value: Any, *, path: str = "", depth: int = 0) -> None:
             raise InvalidInput.of(path, "A number is not finite.")
         case Mapping():
             for name, member in value.items():
-                require_sane(name, path=path, depth=depth + 1)
+                require_sane(name, path=path, depth=depth)
                 require_sane(member, path=f"{path}.{name}".lstrip("."), depth=depth + 1)
         case list():
             for number, element in enumerate(value):

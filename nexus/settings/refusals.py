@@ -16,7 +16,7 @@ def refusals(settings: Mapping[str, Any]) -> Iterator[str]:
         yield "DEBUG is on: error pages would show settings and variables. Unset it."
     if len(settings["SECRET_KEY"]) < SECRET_KEY_MIN_LENGTH:
         yield f"SECRET_KEY is missing or shorter than {SECRET_KEY_MIN_LENGTH} characters. Set a random one."
-    if any("*" in host for host in settings["ALLOWED_HOSTS"]):
+    if any("*" in host or host.startswith(".") for host in settings["ALLOWED_HOSTS"]):
         yield "ALLOWED_HOSTS has a wildcard. Name the hosts that Nexus answers for."
     public_url = urlsplit(settings["NEXUS_PUBLIC_URL"])
     if public_url.scheme != "https" or not public_url.hostname:

@@ -35,6 +35,7 @@ def test_good_settings_are_not_refused() -> None:
         ("SECRET_KEY", "short"),
         ("ALLOWED_HOSTS", ["*"]),
         ("ALLOWED_HOSTS", ["*.example.org"]),
+        ("ALLOWED_HOSTS", [".example.org"]),
         ("NEXUS_PUBLIC_URL", ""),
         ("NEXUS_PUBLIC_URL", "http://nexus.example.org"),
         ("NEXUS_PUBLIC_URL", "https://"),

@@ -248,7 +248,7 @@ def test_a_new_epoch_makes_it_start_anew(committed_cast: Cast, tailer: Tailer) -
     assert tailer.memory.credentials.find(committed_cast.keys["backend"].encode()) is None
 
 
-def test_a_revocation_and_a_suspension_reach_the_memory_and_others_stay(
+def test_a_revocation_reaches_the_memory_and_other_keys_stay(
     committed_cast: Cast, command: Actor, tailer: Tailer
 ) -> None:
     revoke_api_key(actor=command, service=committed_cast.backend, slot="primary")
