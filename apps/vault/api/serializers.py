@@ -24,7 +24,12 @@ class ExactText(serializers.CharField):
 class SecretWriteSerializer(serializers.Serializer[dict[str, str]]):
     """`value` is text, or a file's bytes in base64. Alone it suffices."""
 
-    type = serializers.ChoiceField(choices=SecretType.choices, required=False)
+    type = serializers.ChoiceField(
+        choices=SecretType.choices,
+        required=False,
+        # The framework's words repeat what came: a value put into the wrong member, for one.
+        error_messages={"invalid_choice": f"Choose {' or '.join(SecretType.values)}."},
+    )
     value = ExactText()
     description = serializers.CharField(required=False, allow_blank=True, max_length=500)
     file_name = serializers.CharField(required=False, allow_blank=True, max_length=255)
