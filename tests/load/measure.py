@@ -175,12 +175,13 @@ class Load:
     p99_ms: float
 
     @property
-    def per_cpu_second(self) -> float:
-        return self.requests / self.cpu_seconds
-
-    @property
     def per_wall_second(self) -> float:
         return self.requests / self.wall_seconds
+
+
+def per_cpu_second(loads: Sequence[Load]) -> float:
+    """Requests per second of server CPU over all of them together."""
+    return sum(load.requests for load in loads) / sum(load.cpu_seconds for load in loads)
 
 
 def run_wrk(server: Server, url: str, headers: Mapping[str, str], *, seconds: int) -> Load:
