@@ -6,7 +6,7 @@ the server's processes): that holds steady on a machine that does other things a
 per second of wall time do not. All servers are up all the time and take turns, so that a slow minute
 meets each of them.
 
-Exit status: 0 all bars hold, 1 one does not, 2 it could not be measured.
+Exit status: 0 all bars hold (or --quick), 1 one does not, 2 it could not be measured.
 """
 
 import argparse
@@ -54,8 +54,8 @@ WARM_UP_SECONDS = 2
 
 # Short turns of each server, so that a pause of the machine hits one pair and not a whole round.
 SLICE_SECONDS = 0.25
-# Below this share of the wanted rate a slice did not see that rate.
-MIN_ACHIEVED = 0.95
+# Below this share of the wanted rate, the rate was not that of the promise.
+MIN_SENT = 0.95
 
 SERVICES, WARM_SERVICES = 1000, 100
 SETTLE_SAMPLES = 10
@@ -203,9 +203,9 @@ def latency(
     print(f"\n## Latency at {rate:,.0f} requests a second, from when each was due (ms)\n")
     header = ["target", "p50", "p99", "p99 of all pooled", "client late p99", "of bare, median of pairs"]
     print(table([*header, "bar", ""], rows), flush=True)
-    achieved = statistics.median(piece.achieved_rate for piece in slices["bare"])
-    if achieved < rate * MIN_ACHIEVED:
-        raise HarnessError(f"the paced client reached {achieved:,.0f} of {rate:,.0f} requests a second")
+    sent = statistics.median(piece.sent_per_second for piece in slices["bare"])
+    if sent < rate * MIN_SENT:
+        raise HarnessError(f"the paced client sent {sent:,.0f} of {rate:,.0f} requests a second")
     raw = {
         name: [{k: v for k, v in asdict(piece).items() if k != "latencies_ms"} for piece in own]
         for name, own in slices.items()
@@ -318,6 +318,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _stop(number: int, frame: object) -> NoReturn:
+    say(f"ended by {signal.Signals(number).name}")
     sys.exit(128 + number)
 
 
@@ -346,11 +347,14 @@ def main() -> int:
     raw["bars"] = [{**asdict(bar), "holds": bar.holds} for bar in bars]
     if chosen.json:
         chosen.json.write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
+    if chosen.quick:
+        print("A quick look: neither as long nor as large as the bars ask, so no verdict.")
+        return 0
     broken = [bar for bar in bars if not bar.holds]
     for bar in broken:
         print(f"Missed: {bar.name} is {bar.measured:.2f}{bar.unit}, the bar is {bar.text}")
     if not broken:
-        print(f"All {len(bars)} bars hold.")
+        print(f"Bars held: {len(bars)} of {len(bars)}.")
     return 1 if broken else 0
 
 

@@ -32,7 +32,7 @@ class Slice:
     """What one stretch of paced load saw. Times in milliseconds from when each request was due."""
 
     requests: int
-    achieved_rate: float
+    sent_per_second: float
     p50_ms: float
     p99_ms: float
     # How late the client sent, where a connection was free: its own share of the latencies.
@@ -92,7 +92,7 @@ class PacedClient:
         missing = dict.fromkeys(sockets, 0)
         latencies: list[float] = []
         client_late: list[float] = []
-        sent = 0
+        sent, last_sent = 0, 0.0
         connection_free_since = 0.0
         steal_before = steal_ticks()
         collecting = gc.isenabled()
@@ -110,6 +110,7 @@ class PacedClient:
                     due_at[number] = due
                     client_late.append(now - max(due, connection_free_since))
                     sent += 1
+                    last_sent = now
                 pause = start + sent * interval - clock() if sent < count and idle else 0.01
                 if pause > 20e-6:  # Below that, going to sleep takes longer than the sleep.
                     # select, because epoll's own timeout counts whole milliseconds.
@@ -125,14 +126,13 @@ class PacedClient:
                         idle.append(number)
                     elif left < 0:
                         raise HarnessError(f"an answer was {-left} bytes longer than the known body")
-            elapsed = clock() - start
         finally:
             if collecting:
                 gc.enable()
         ordered = sorted(latency * 1e3 for latency in latencies)
         return Slice(
             requests=count,
-            achieved_rate=len(latencies) / elapsed,
+            sent_per_second=count / (last_sent - start + interval),
             p50_ms=quantile(ordered, 0.5),
             p99_ms=quantile(ordered, 0.99),
             client_late_p99_ms=quantile(sorted(client_late), 0.99) * 1e3,
