@@ -30,6 +30,7 @@ class Action(StrEnum):
     SERVICE_UMBRELLA_CHANGED = "service.umbrella_changed"
     API_KEY_ISSUED = "api_key.issued"
     API_KEY_REVOKED = "api_key.revoked"
+    WORKLOAD_IDENTITY_DISTRUSTED = "workload_identity.distrusted"
     # Entries
     SECRET_CREATED = "secret.created"  # noqa: S105 - the name of an action
     SECRET_UPDATED = "secret.updated"  # noqa: S105 - the name of an action

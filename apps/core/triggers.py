@@ -45,6 +45,7 @@ GUARDS: tuple[Guard, ...] = (
     _immutable("core_datakey", "id", "tenant_id", "project_id"),
     _immutable("core_serverkey", "id", "purpose", "version"),
     _immutable("services_apikey", "id", "service_id", "digest", "scopes"),
+    _immutable("services_workloadidentity", "id", "service_id", "provider"),
     _immutable("vault_secret", "id", "service_id"),
     _immutable("vault_config", "id", "service_id"),
     _immutable("flags_flag", "id", "service_id", "key"),

@@ -29,6 +29,16 @@ class Slot(models.TextChoices):
     SECONDARY = "secondary"
 
 
+# Of rows that belong to a service by a field of that name.
+OF_SERVICE = AccessPaths(
+    tenant="service__project__tenant_id",
+    project="service__project_id",
+    service="service_id",
+    environment="service__environment",
+    deleted=("service__deleted_at", "service__project__deleted_at", "service__project__tenant__deleted_at"),
+)
+
+
 class Service(Identified, Versioned, SoftDeleted, Scoped):
     """One deployable unit: one project, one environment, one kind, none of which ever changes.
 
@@ -112,17 +122,7 @@ class ApiKey(Identified, Versioned, Scoped):
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
 
-    access_paths = AccessPaths(
-        tenant="service__project__tenant_id",
-        project="service__project_id",
-        service="service_id",
-        environment="service__environment",
-        deleted=(
-            "service__deleted_at",
-            "service__project__deleted_at",
-            "service__project__tenant__deleted_at",
-        ),
-    )
+    access_paths = OF_SERVICE
     objects = ScopedQuerySet["ApiKey"].as_manager()
 
     class Meta:
@@ -142,6 +142,65 @@ class ApiKey(Identified, Versioned, Scoped):
             "api_key",
             str(self.pk),
             self.slot,
+            tenant_id=self.service.project.tenant_id,
+            project_id=self.service.project_id,
+            service_id=self.service_id,
+        )
+
+
+class Provider(models.TextChoices):
+    """Who vouches for a workload (SPEC 9)."""
+
+    KUBERNETES = "kubernetes"
+    AWS = "aws"
+    AWS_IAM = "aws_iam"
+    GCP = "gcp"
+    AZURE = "azure"
+    GITHUB = "github"
+    OIDC = "oidc"
+
+
+class WorkloadIdentity(Identified, Versioned, Scoped):
+    """A provider's workload that a service trusts: who signs, for whom, and which subject or claims.
+
+    Session tokens name the identity and its `generation`; one of an earlier generation, or of an
+    identity that is gone, is refused. `key_set` (a JWKS) and `ca_pem` pin what private clusters
+    sign and serve with; null and empty mean the issuer's own, found by discovery.
+    """
+
+    service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="workload_identities")
+    provider = models.CharField(max_length=10, choices=Provider.choices)
+    issuer = models.CharField(max_length=255)
+    audience = models.CharField(max_length=255)
+    subject = models.CharField(max_length=255, blank=True)
+    claims = models.JSONField(default=dict, blank=True)
+    key_set = models.JSONField(null=True, blank=True)
+    ca_pem = models.TextField(blank=True)
+    is_single_use = models.BooleanField(default=True)
+    generation = models.PositiveIntegerField(default=1, editable=False)
+    disabled_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    use_count = models.PositiveBigIntegerField(default=0, editable=False)
+
+    access_paths = OF_SERVICE
+    objects = ScopedQuerySet["WorkloadIdentity"].as_manager()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            # A binding with neither would let in everybody whom the issuer knows.
+            models.CheckConstraint(
+                condition=~Q(subject="", claims={}), name="services_workloadidentity_bound"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.provider} {self.subject or self.issuer}"
+
+    def audit_target(self) -> Target:
+        return Target(
+            "workload_identity",
+            str(self.pk),
+            self.subject,
             tenant_id=self.service.project.tenant_id,
             project_id=self.service.project_id,
             service_id=self.service_id,

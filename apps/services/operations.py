@@ -29,7 +29,7 @@ from apps.projects import holdings
 from apps.projects.models import Project
 from apps.projects.tiers import Tier
 from apps.services.credentials import PREFIXES, new_key_text, row_mac
-from apps.services.models import ApiKey, Kind, Service, ServiceGrant, Slot
+from apps.services.models import ApiKey, Kind, Service, ServiceGrant, Slot, WorkloadIdentity
 
 # SPEC 4: what is deleted softly can be restored for so long.
 RESTORABLE = timedelta(days=30)
@@ -299,6 +299,33 @@ def revoke_api_key(*, actor: Actor, service: Service, slot: str) -> list[ApiKey]
         )
         announce(event=ChangeEvent.CREDENTIAL_CHANGED, service_id=service.pk, credential_id=key.pk)
     return current
+
+
+@transaction.atomic
+def distrust_workload(*, actor: Actor, service: Service, identity_id: UUID) -> WorkloadIdentity:
+    """Forget a workload identity: it gets no session any more, and its sessions die within 2 s.
+
+    Raises NotFound when the service has none of this id.
+    """
+    require(actor, "workload_identity:manage", service)
+    service = _locked(service)
+    identity = WorkloadIdentity.objects.filter(service=service, pk=identity_id).first()
+    if identity is None:
+        raise NotFound(f"{service} trusts no workload identity {identity_id}.")
+    identity.service = service
+    record(
+        actor=actor,
+        action=Action.WORKLOAD_IDENTITY_DISTRUSTED,
+        target=identity.audit_target(),
+        changes={
+            "provider": [identity.provider, None],
+            "issuer": [identity.issuer, None],
+            "subject": [identity.subject, None],
+        },
+    )
+    announce(event=ChangeEvent.CREDENTIAL_CHANGED, service_id=service.pk, credential_id=identity.pk)
+    WorkloadIdentity.objects.filter(pk=identity.pk).delete()
+    return identity
 
 
 def count_services(project_id: UUID) -> int:

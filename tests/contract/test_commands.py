@@ -97,6 +97,7 @@ def test_a_refusal_is_the_problem_on_standard_output_and_exit_1(service: str) ->
         (("set_config", service, "a", "--value", "x", "--type", "number"), "malformed_request"),
         (("set_secret", service, "a", "--value", "x", "--final"), "invalid_input"),
         (("delete_secret", service, "none"), "not_found"),
+        (("distrust_workload", service, "01a00000-0000-7000-8000-000000000000"), "not_found"),
     ):
         code, problem, _ = run(*arguments)
 
