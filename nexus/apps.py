@@ -15,7 +15,7 @@ class ConsoleConfig(admin_apps.AdminConfig):
     """The Django admin with our site."""
 
     default = False
-    default_site = "nexus.console.ConsoleSite"
+    default_site = "nexus.console.site.ConsoleSite"
 
     def ready(self) -> None:
         super().ready()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.db import connections
 from django.test import TransactionTestCase
+from django.utils import timezone
 
 from apps.audit.operations import forget_coalesced
 from apps.core import keys, triggers
@@ -69,8 +70,12 @@ class Cast:
     users: dict[str, User] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
 
-    def actor(self, name: str) -> Actor:
-        return operator_actor(User.objects.get(pk=self.users[name].pk), origin=ORIGIN)
+    def actor(self, name: str, *, present: bool = True) -> Actor:
+        return operator_actor(
+            User.objects.get(pk=self.users[name].pk),
+            origin=ORIGIN,
+            present_at=timezone.now() if present else None,
+        )
 
 
 def make_cast(command: Actor) -> Cast:

@@ -7,6 +7,7 @@ it may ever use; scope → permissions. `visible_to` turns them into a filter, a
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any, ClassVar, Self, TypeVar, cast
 
@@ -15,7 +16,7 @@ from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from apps.core.actor import Actor, ActorType
-from apps.core.errors import InsufficientScope, NotPermitted
+from apps.core.errors import InsufficientScope, NotPermitted, ReauthenticationRequired
 
 
 class TenantRole(StrEnum):
@@ -296,6 +297,27 @@ def require(actor: Actor, permission: str, target: models.Model) -> None:
     if actor.type in (ActorType.API_KEY, ActorType.WORKLOAD_SESSION):
         raise InsufficientScope(permission=permission, target=target)
     raise NotPermitted(permission=permission, target=target)
+
+
+# SPEC 5: for so long a proof of presence holds, in the session that it was given in.
+PRESENCE_HOLDS = timedelta(minutes=15)
+
+
+def is_present(actor: Actor) -> bool:
+    """Whether the person behind a session proved within 15 minutes to be there.
+
+    Credentials that stand for themselves have other bounds: tokens their scopes, workloads and
+    commands none.
+    """
+    if actor.type is not ActorType.OPERATOR:
+        return True
+    return actor.present_at is not None and actor.present_at + PRESENCE_HOLDS > timezone.now()
+
+
+def require_presence(actor: Actor) -> None:
+    """Raise ReauthenticationRequired unless `is_present`. What lets a value or key leave asks this."""
+    if not is_present(actor):
+        raise ReauthenticationRequired
 
 
 def require_here(actor: Actor, permission: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Self
 from uuid import UUID
@@ -33,6 +34,7 @@ class Actor:
 
     `tenant_roles` and `project_roles` map ids to role names. `permissions` bounds a credential
     (its scopes) or lists what a system task may do; it is empty for people, whose rights are roles.
+    `present_at` is when the person last proved, in this very session, to be there.
     """
 
     type: ActorType
@@ -45,6 +47,7 @@ class Actor:
     tenant_roles: Mapping[UUID, str] = field(default_factory=dict)
     project_roles: Mapping[UUID, str] = field(default_factory=dict)
     permissions: frozenset[str] = frozenset()
+    present_at: datetime | None = None
 
     @classmethod
     def system(cls, task: str, permissions: frozenset[str]) -> Self:

@@ -1,21 +1,15 @@
 """The console's base: a door like any other. It writes nothing that no operation writes."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
-from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from unfold.admin import ModelAdmin
 
 from apps.core.access import ScopedQuerySet
 from apps.core.actor import Actor
-
-# Generic in its stubs alone.
-if TYPE_CHECKING:
-    ModelAdmin = admin.ModelAdmin[Any]
-else:
-    ModelAdmin = admin.ModelAdmin
 
 
 def actor_of(request: HttpRequest) -> Actor:
@@ -26,7 +20,7 @@ def actor_of(request: HttpRequest) -> Actor:
     return actor
 
 
-class OperationAdmin(ModelAdmin):
+class OperationAdmin(ModelAdmin):  # type: ignore[misc] # unfold has no types
     """Shows what `visible_to` gives, and stays shut for writing until an operation is wired in.
 
     Every hook by which Django would write on its own refuses. `read_permission` names the right
@@ -40,7 +34,7 @@ class OperationAdmin(ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         queryset = super().get_queryset(request)
         if not isinstance(queryset, ScopedQuerySet) or not self.read_permission:
-            return queryset.none()
+            return cast(QuerySet[Any], queryset.none())
         return queryset.visible_to(actor_of(request), self.read_permission)
 
     def has_module_permission(self, request: HttpRequest) -> bool:

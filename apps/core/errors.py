@@ -82,6 +82,13 @@ class InsufficientScope(NotPermitted):
     default_detail = "The credential lacks the scope for this. Issue one that carries it."
 
 
+class ReauthenticationRequired(NexusError):
+    """The session is good, but nobody proved lately to be sitting there (SPEC 5)."""
+
+    code, status = "reauthentication_required", 403
+    default_detail = "Prove that it is you: give your password or a code again, then repeat this."
+
+
 class ServiceKindMismatch(NexusError):
     code, status = "service_kind_mismatch", 403
     default_detail = "A frontend service has no secrets. Use a backend service for them."

@@ -1,5 +1,7 @@
 """The Actor of a person, with the memberships that hold at this moment."""
 
+from datetime import datetime
+
 from django.db.models import Q
 from django.utils import timezone
 
@@ -10,10 +12,11 @@ from apps.tenancy.models import TenantMember, User
 _NOWHERE = Origin()
 
 
-def operator_actor(user: User, *, origin: Origin = _NOWHERE) -> Actor:
+def operator_actor(user: User, *, origin: Origin = _NOWHERE, present_at: datetime | None = None) -> Actor:
     """Who `user` is right now: read at the door of each request, never kept for the next.
 
-    Somebody who was deactivated has no role at all, whatever their rows say.
+    Somebody who was deactivated has no role at all, whatever their rows say. `present_at` is when
+    they last proved, in the session at the door, to be there.
     """
     holds = Q(ends_at=None) | Q(ends_at__gt=timezone.now())
     tenants = TenantMember.objects.filter(holds, user=user, tenant__deleted_at=None)
@@ -30,4 +33,5 @@ def operator_actor(user: User, *, origin: Origin = _NOWHERE) -> Actor:
         is_superuser=user.is_superuser and active,
         tenant_roles=dict(tenants.values_list("tenant_id", "role")) if active else {},
         project_roles=dict(projects.values_list("project_id", "role")) if active else {},
+        present_at=present_at,
     )

@@ -10,7 +10,7 @@ from django.utils import timezone
 from apps.audit.events import Action
 from apps.audit.operations import record
 from apps.core import crypto, keys
-from apps.core.access import SCOPE_PERMISSIONS, require
+from apps.core.access import SCOPE_PERMISSIONS, require, require_presence
 from apps.core.actor import Actor
 from apps.core.changes import ChangeEvent, announce, bump
 from apps.core.client_address import parse_networks
@@ -203,10 +203,12 @@ def issue_api_key(
 ) -> tuple[ApiKey, str]:
     """Issue a key into a free slot and return it with its text, which is never shown again.
 
-    Issuing amounts to a reveal of the service's secrets, so that right is asked as well. Raises
-    SlotTaken, UmbrellaHasNoKeys, and InvalidInput for scopes, times and networks that are none.
+    Issuing amounts to a reveal of the service's secrets, so that right and presence are asked as
+    well. Raises SlotTaken, UmbrellaHasNoKeys, ReauthenticationRequired, and InvalidInput for
+    scopes, times and networks that are none.
     """
     require(actor, "api_key:issue", service)
+    require_presence(actor)
     if service.kind == Kind.BACKEND:
         require(actor, "secret:reveal", service)
     scopes = sorted(set(scopes) | {"read"}) if scopes else ["read"]

@@ -6,6 +6,7 @@ from typing import Any
 import environ
 
 from nexus.environment import var_directory
+from nexus.settings.console import *  # noqa: F403
 from nexus.settings.databases import databases
 
 env = environ.Env()
@@ -51,6 +52,8 @@ INSTALLED_APPS = [
     "apps.vault",
     "nexus",
     "guardian",
+    # The basic one: the default would put its own site in place of ours.
+    "unfold.apps.BasicAppConfig",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -59,11 +62,13 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "csp",
     "nexus.apps.ConsoleConfig",
 ]
 
 MIDDLEWARE = [
     "nexus.middleware.RequestContextMiddleware",
+    "csp.middleware.CSPMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -1,12 +1,10 @@
-"""The Django admin as Nexus's console: the site, log-in with its events, and what is shown."""
+"""Log-in, with its events."""
 
 from typing import Any
 
 from django.contrib.admin.forms import AdminAuthenticationForm
-from django.contrib.admin.sites import AdminSite
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.http import HttpRequest
 
 from apps.audit.events import Action, Outcome
 from apps.audit.operations import record, record_coalesced
@@ -41,19 +39,3 @@ class ConsoleLoginForm(AdminAuthenticationForm):
                     target=user.audit_target(),
                 )
         return cleaned
-
-
-class ConsoleSite(AdminSite):
-    site_header = "Nexus"
-    site_title = "Nexus"
-    index_title = "Console"
-    login_form = ConsoleLoginForm
-
-    def has_permission(self, request: HttpRequest) -> bool:
-        """Every active person may enter; who they are is read anew for each request."""
-        user = request.user
-        if not isinstance(user, User) or not user.is_active:
-            return False
-        if not hasattr(request, "actor"):
-            request.actor = operator_actor(user, origin=getattr(request, "origin", Origin()))  # type: ignore[attr-defined]
-        return True

@@ -1,0 +1,1 @@
+"""The Django admin as Nexus's console: the door of operators."""
