@@ -13,12 +13,11 @@ from threading import Lock
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
 
 from apps.audit.events import ACCESS_ACTIONS, Action, ChainKind, Outcome
 from apps.audit.models import NAME_MAX_LENGTH, USER_AGENT_MAX_LENGTH, AuditChain, AuditEvent
 from apps.audit.targets import Target
-from apps.core import crypto, keys
+from apps.core import clock, crypto, keys
 from apps.core.actor import Actor
 from apps.core.ids import uuid7
 from apps.core.models import Purpose
@@ -124,7 +123,7 @@ def record(
         id=uuid7(),
         chain=chain,
         sequence=chain.head_sequence + 1,
-        time=timezone.now(),
+        time=clock.now(),
         tenant_id=target.tenant_id,
         project_id=target.project_id,
         service_id=target.service_id,
@@ -182,7 +181,7 @@ class _Coalescer:
         self, *, actor: Actor, action: Action, target: Target, outcome: Outcome, subject: str
     ) -> tuple[int, list[_Window]]:
         """How often to count this event now (0: only remembered), and windows that ended unsaid."""
-        now = timezone.now()
+        now = clock.now()
         identity = (actor.type, actor.id or actor.origin.address, action, target.type, subject)
         with self._lock:
             window = self._windows.get(identity)

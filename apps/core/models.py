@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from apps.core.clock import StampField
 from apps.core.ids import uuid7
 
 
@@ -26,8 +27,8 @@ class Versioned(models.Model):
     """
 
     row_version = models.PositiveIntegerField(default=1, editable=False)
-    created_at = models.DateTimeField(auto_now_add=True)
-    updated_at = models.DateTimeField(auto_now=True)
+    created_at = StampField(auto_now_add=True)
+    updated_at = StampField(auto_now=True)
 
     class Meta:
         abstract = True
@@ -112,7 +113,7 @@ class DataKey(Identified):
     wrapped_key = models.BinaryField()
     state = models.CharField(max_length=10, choices=KeyState.choices, default=KeyState.CURRENT)
     uses_reserved = models.BigIntegerField(default=0)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = StampField(auto_now_add=True)
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [

@@ -8,6 +8,7 @@ from guardian.models import UserObjectPermissionBase
 
 from apps.audit.targets import Target
 from apps.core.access import GRANTABLE_PERMISSIONS, AccessPaths, ProjectRole, Scoped, ScopedQuerySet
+from apps.core.clock import StampField
 from apps.core.models import Identified, SoftDeleted, Versioned
 from apps.projects.tiers import AB_TESTING, TIERS, Tier
 from apps.tenancy.models import Tenant, User
@@ -133,4 +134,4 @@ class ProjectGrant(UserObjectPermissionBase):
     content_object = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="grants")
     ends_at = models.DateTimeField(null=True, blank=True)
     granted_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = StampField(auto_now_add=True)

@@ -8,6 +8,7 @@ from guardian.models import UserObjectPermissionBase
 
 from apps.audit.targets import Target
 from apps.core.access import AccessPaths, Scoped, ScopedQuerySet
+from apps.core.clock import StampField
 from apps.core.models import Identified, SoftDeleted, Versioned
 from apps.projects.models import PERMISSION_ROWS, Project
 from apps.tenancy.models import User
@@ -241,4 +242,4 @@ class ServiceGrant(UserObjectPermissionBase):
     content_object = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="grants")
     ends_at = models.DateTimeField(null=True, blank=True)
     granted_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = StampField(auto_now_add=True)

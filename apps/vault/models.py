@@ -6,6 +6,7 @@ from django.db import models
 
 from apps.audit.targets import Target
 from apps.core.access import AccessPaths, Scoped, ScopedQuerySet
+from apps.core.clock import StampField
 from apps.core.models import DataKey, Identified, SoftDeleted, Versioned
 from apps.services.models import Service
 
@@ -75,7 +76,7 @@ class EntryVersion(Identified):
     version = models.PositiveIntegerField()
     description = models.CharField(max_length=500, blank=True)
     size_bytes = models.PositiveIntegerField()
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = StampField(auto_now_add=True)
     created_by = models.CharField(max_length=255, blank=True)
     destroyed_at = models.DateTimeField(null=True, blank=True)
 
