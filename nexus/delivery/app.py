@@ -31,8 +31,8 @@ from apps.core.ids import uuid7
 from apps.services.credentials import Credential, is_well_formed, presented_key
 from nexus.delivery.bridge import Receive, Scope, Send
 from nexus.delivery.changes import DATABASE_ERRORS, Tailer
-from nexus.delivery.memory import Memory
-from nexus.delivery.render import CREDENTIALED_HEADERS, Answer, Snapshot, SnapshotIsTooLarge, render
+from nexus.delivery.memory import Memory, WarmRead
+from nexus.delivery.render import CREDENTIALED_HEADERS, NEVER, Answer, Snapshot, SnapshotIsTooLarge, render
 
 SYNC = "/api/v1/sync"
 CONFIGS, FLAGS = "/api/v1/configs", "/api/v1/flags"
@@ -99,19 +99,37 @@ class DeliveryApp:
         if api_key is None:
             return None
         memory = self.memory
-        credential = memory.credentials.recent.get(_sha256(api_key).digest())
-        if credential is None or credential.restricted or time.monotonic() - memory.looked_at > FRESH_SECONDS:
+        digest = _sha256(api_key).digest()
+        reads = memory.warm.by_digest
+        read = reads.get(digest) or self._remember(digest, reads)
+        if read is None or time.monotonic() - memory.looked_at > FRESH_SECONDS:
             return None
-        snapshot = memory.snapshots.get_by_key(credential.service_key, time.time())
+        if read.ends_at is not None and read.ends_at <= time.time():
+            return None
+        if not read.credential.used:
+            read.credential.used = True
+        if if_none_match is None:
+            return read.full
+        # Anything but exactly this tag (a list, a weak one) is for the full path to read.
+        return read.unchanged if if_none_match == read.etag else None
+
+    def _remember(self, digest: bytes, reads: dict[bytes, WarmRead]) -> WarmRead | None:
+        """The read of this key if both its credential and its snapshot are in memory."""
+        credential = self.memory.credentials.recent.get(digest)
+        if credential is None or credential.restricted:
+            return None
+        snapshot = self.memory.snapshots.get_by_key(credential.service_key, time.time())
         if snapshot is None:
             return None
-        credential.used = True
         answer = snapshot.answer
-        if if_none_match is None:
-            return answer.found, answer.content
-        if if_none_match == answer.etag:
-            return answer.not_modified, _EMPTY_BODY
-        return None
+        read = reads[digest] = WarmRead(
+            credential=credential,
+            ends_at=None if snapshot.valid_until == NEVER else snapshot.valid_until,
+            etag=answer.etag,
+            full=(answer.found, answer.content),
+            unchanged=(answer.not_modified, _EMPTY_BODY),
+        )
+        return read
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:

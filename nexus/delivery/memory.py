@@ -8,6 +8,8 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from apps.core import keys
@@ -15,11 +17,44 @@ from apps.core.crypto import keyed_digest, sha256
 from apps.services.credentials import Credential
 from nexus.delivery.render import Snapshot
 
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class WarmRead:
+    """What an ordinary `GET /sync` with one key is answered, until `ends_at` (Unix seconds; None: always).
+
+    `full` and `unchanged` are the two messages of a 200 and of a 304, as they are sent.
+    """
+
+    credential: Credential
+    ends_at: float | None
+    etag: bytes
+    full: tuple[Message, Message]
+    unchanged: tuple[Message, Message]
+
+
+class WarmReads:
+    """Ordinary reads that need no decision any more, by the SHA-256 of their key.
+
+    Whoever remembers one takes `by_digest` *before* reading credential and snapshot, and writes
+    into that very dict. `forget` puts a new one in its place: what was decided on an older state
+    then lands in a dict that nobody asks. Each change of a credential and each snapshot that leaves
+    memory forgets all; the next read of each finds its way back by the tables.
+    """
+
+    def __init__(self) -> None:
+        self.by_digest: dict[bytes, WarmRead] = {}
+
+    def forget(self) -> None:
+        self.by_digest = {}
+
 
 class Credentials:
     """Every live credential by the digest of its text, as of the tailer's last look."""
 
-    def __init__(self) -> None:
+    def __init__(self, warm: WarmReads) -> None:
+        self._warm = warm
         self.peppers: list[bytes] = []
         self._by_digest: dict[bytes, Credential] = {}
         # SHA-256 of a text → its credential, for texts that were found before: an HMAC costs four
@@ -47,6 +82,7 @@ class Credentials:
         self.peppers = [pepper.secret for pepper in peppers]
         self._by_digest = {credential.digest: credential for credential in credentials}
         self.recent = {}
+        self._warm.forget()
 
     def replace(self, stale: "Staleness", fresh: Iterable[Credential]) -> set[UUID]:
         """Put `fresh` in the place of what `stale` covers; returns the services that are touched."""
@@ -59,6 +95,7 @@ class Credentials:
             self._by_digest[credential.digest] = credential
             touched.add(credential.service_id)
         self.recent = {}
+        self._warm.forget()
         return touched
 
     def take_used(self) -> list[UUID]:
@@ -99,8 +136,9 @@ class Snapshots:
     the service's generation is still the one that it began under.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, warm: WarmReads) -> None:
         self.max_bytes = max_bytes
+        self._warm = warm
         self._lock = threading.Lock()
         self._by_service: OrderedDict[int, tuple[Snapshot, int]] = OrderedDict()
         self._bytes = 0
@@ -158,19 +196,22 @@ class Snapshots:
             self._generations.clear()
             self._by_service.clear()
             self._bytes = 0
+            self._warm.forget()
 
     def _remove(self, service_key: int) -> None:
         removed = self._by_service.pop(service_key, None)
         if removed is not None:
             self._bytes -= removed[1]
+            self._warm.forget()
 
 
 class Memory:
     """All of it, with when the database was last heard of ."""
 
     def __init__(self, max_bytes: int) -> None:
-        self.credentials = Credentials()
-        self.snapshots = Snapshots(max_bytes)
+        self.warm = WarmReads()
+        self.credentials = Credentials(self.warm)
+        self.snapshots = Snapshots(max_bytes, self.warm)
         # When the last look began, in monotonic seconds; minus infinity before the first.
         self.looked_at = float("-inf")
 

@@ -20,7 +20,7 @@ from apps.services.models import ApiKey, Service
 from apps.services.operations import revoke_api_key
 from apps.vault.operations import set_config
 from nexus.delivery.changes import Position, Tailer, look_since
-from nexus.delivery.memory import Memory, Snapshots
+from nexus.delivery.memory import Memory, Snapshots, WarmReads
 from nexus.delivery.render import Snapshot, render
 from tests.conftest import Cast
 
@@ -316,7 +316,7 @@ def test_snapshots_are_bounded_by_bytes_and_the_least_used_leaves(committed_cast
         snapshot = render(getattr(committed_cast, name).pk)
         assert snapshot is not None
         rendered[name] = snapshot
-    snapshots = Snapshots(rendered["backend"].size_bytes + rendered["child"].size_bytes)
+    snapshots = Snapshots(rendered["backend"].size_bytes + rendered["child"].size_bytes, WarmReads())
     now = (timezone.now() + timedelta(seconds=1)).timestamp()
     for name in ("backend", "child"):
         snapshots.keep(rendered[name], snapshots.generation(rendered[name].service_id))
@@ -371,3 +371,30 @@ def test_many_writers_and_each_change_is_seen_exactly_once(committed_cast: Cast,
     written = Change.objects.filter(sequence__gt=start.sequence).values_list("sequence", flat=True)
     assert len(seen) == WRITERS * BUMPS_EACH
     assert sorted(seen) == sorted(written)
+
+
+def test_a_read_that_was_decided_before_a_change_is_remembered_by_nobody(committed_cast: Cast) -> None:
+    snapshot = render(committed_cast.backend.pk)
+    assert snapshot is not None
+    warm = WarmReads()
+    snapshots = Snapshots(1_000_000, warm)
+    snapshots.keep(snapshot, snapshots.generation(snapshot.service_id))
+
+    before = warm.by_digest
+    snapshots.drop([snapshot.service_id])
+    before[b"digest"] = object()  # type: ignore[assignment] # whatever was decided on the old state
+
+    assert warm.by_digest == {}
+
+
+def test_a_snapshot_that_leaves_for_want_of_room_leaves_the_warm_reads_too(committed_cast: Cast) -> None:
+    snapshot = render(committed_cast.backend.pk)
+    assert snapshot is not None
+    warm = WarmReads()
+    snapshots = Snapshots(snapshot.size_bytes - 1, warm)
+    before = warm.by_digest
+
+    snapshots.keep(snapshot, snapshots.generation(snapshot.service_id))
+
+    assert len(snapshots) == 0
+    assert warm.by_digest is not before
