@@ -124,7 +124,6 @@ DIARY: tuple[tuple[int, str, str, Act], ...] = (
     (16, "13:52", "mona", config(STAGE_COMMON, "log.level", "debug", "Bob looks for something")),
     (15, "09:44", "mona", config(STAGE_COMMON, "log.level", "info", "Bob found it")),
     (15, "16:20", "vic", be_refused(toggle(f"{SHOP_DEV}/web", "banner", True))),
-    (14, "08:31", "tess", mistype_password(2)),
     (14, "11:08", "mona", secret(STAGE_CHECKOUT, "stripe.key", "demo-staging-stripe", "Rotated")),
     (14, "14:26", "bob", flag(DEV_CHECKOUT, "shipping.provider", choice("string", "fast", BY_BIKE))),
     (13, "10:33", "mona", disable(f"{SHOP_DEV}/web")),
@@ -325,4 +324,4 @@ def _log_ins(acts: list[Moment], arrivals: list[Moment]) -> Iterator[Moment]:
     by_people.sort(key=lambda moment: (moment.who, moment.at))
     for (who, _), of_day in groupby(by_people, key=lambda moment: (moment.who, moment.at.date())):
         first = next(of_day)
-        yield Moment(first.at - timedelta(minutes=2, seconds=first.at.second), who, log_in())
+        yield Moment(first.at - timedelta(minutes=2), who, log_in())
