@@ -11,11 +11,13 @@ class Action(StrEnum):
     LOGOUT = "logout"
     # Tenants
     TENANT_CREATED = "tenant.created"
+    TENANT_UPDATED = "tenant.updated"
     TENANT_MEMBER_ADDED = "tenant_member.added"
     TENANT_MEMBER_ROLE_CHANGED = "tenant_member.role_changed"
     TENANT_MEMBER_REMOVED = "tenant_member.removed"
     # Projects
     PROJECT_CREATED = "project.created"
+    PROJECT_UPDATED = "project.updated"
     PROJECT_TIER_CHANGED = "project.tier_changed"
     PROJECT_MEMBER_ADDED = "project_member.added"
     PROJECT_MEMBER_ROLE_CHANGED = "project_member.role_changed"

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from django.db import models
 
-from apps.audit.events import Action, ChainKind, Outcome
+from apps.audit.events import ChainKind, Outcome
 from apps.core import access
 from apps.core.access import AccessPaths, ScopedQuerySet
 from apps.core.actor import Actor, ActorType
@@ -74,7 +74,8 @@ class AuditEvent(Identified):
     actor_type = models.CharField(max_length=20, choices=[(kind, kind) for kind in ActorType])
     actor_id = models.CharField(max_length=NAME_MAX_LENGTH, blank=True)
     actor_name = models.CharField(max_length=NAME_MAX_LENGTH, blank=True)
-    action = models.CharField(max_length=40, choices=[(action, action) for action in Action])
+    # Of `Action`; without choices, so that a new action is no migration.
+    action = models.CharField(max_length=40)
     object_type = models.CharField(max_length=40, blank=True)
     object_id = models.CharField(max_length=64, blank=True)
     object_key = models.CharField(max_length=255, blank=True)

@@ -5,6 +5,7 @@ import re
 from apps.core.errors import InvalidInput
 
 KEY_MAX_LENGTH = 255
+NAME_MAX_LENGTH = 150
 _KEY = re.compile(r"[a-zA-Z](?:[a-zA-Z0-9_.:-]*[a-zA-Z0-9])?\Z", re.ASCII)
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z", re.ASCII)
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\Z", re.ASCII)
@@ -22,6 +23,14 @@ def is_entry_key(text: str) -> bool:
 
 def is_slug(text: str) -> bool:
     return _SLUG.match(text) is not None
+
+
+def require_name(text: str, *, field: str = "name") -> str:
+    """Return `text` without outer spaces if it can name a thing for people, else raise InvalidInput."""
+    text = text.strip()
+    if not text or len(text) > NAME_MAX_LENGTH or not text.isprintable():
+        raise InvalidInput.of(field, f"Give 1 to {NAME_MAX_LENGTH} printable characters.")
+    return text
 
 
 def require_entry_key(text: str, *, field: str = "key") -> str:

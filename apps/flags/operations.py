@@ -46,16 +46,17 @@ def set_flag(
     definition: Mapping[str, Any],
     is_final: bool | None = None,
     expected_row_version: int | None = None,
+    only_create: bool = False,
 ) -> Flag:
     """Make `definition` (the wire form of SPEC 7) the flag `key` of the service.
 
     Raises NotPermitted, InvalidInput, QuotaExceeded, and VersionConflict when
-    `expected_row_version` is given and another write came first.
+    `expected_row_version` is given and another write came first, or `only_create` and the key exists.
     """
     require(actor, "flag:write", service)
     require_entry_key(key)
     adopted = parsed(definition, key=key)
-    return _write(actor, service, key, adopted, is_final, expected_row_version)
+    return _write(actor, service, key, adopted, is_final, expected_row_version, only_create)
 
 
 @transaction.atomic
@@ -98,6 +99,7 @@ def _write(
     definition: FlagDefinition,
     is_final: bool | None,
     expected_row_version: int | None,
+    only_create: bool = False,
 ) -> Flag:
     service = entries.lock_service(service)
     entries.require_final_fits(service, is_final)
@@ -107,6 +109,8 @@ def _write(
         not live or flag is None or flag.row_version != expected_row_version
     ):
         raise VersionConflict
+    if only_create and live:
+        raise VersionConflict("The key exists already. Open it to change it.")
     if not live:
         holdings.require_place("flags", project_id=service.project_id, tier_name=service.project.tier)
     before = flag.wire if flag is not None and live else {}

@@ -13,10 +13,12 @@ from apps.projects.tiers import QUOTAS, TIERS, Tier
 
 Counter = Callable[[UUID], int]
 Blockers = Callable[[UUID, Tier], Iterator[str]]
+EnvironmentsOf = Callable[[UUID], set[str]]
 GrantDropper = Callable[[UUID, UUID], None]
 
 _counters: dict[str, Counter] = {}
 _blockers: list[Blockers] = []
+_environments: list[EnvironmentsOf] = []
 _grant_droppers: list[GrantDropper] = []
 
 
@@ -30,6 +32,17 @@ class Usage:
 def register_counter(quota: str, counter: Counter) -> None:
     """Count `quota` of a project by `counter(project id)`: live own rows, umbrellas included."""
     _counters[quota] = counter
+
+
+def register_environments(environments: EnvironmentsOf) -> None:
+    """Let `environments(project id)` name those that the project's live things stand in."""
+    if environments not in _environments:
+        _environments.append(environments)
+
+
+def environments(project_id: UUID) -> set[str]:
+    """The environments that something live in the project stands in."""
+    return set().union(*(each(project_id) for each in _environments))
 
 
 def register_blockers(blockers: Blockers) -> None:

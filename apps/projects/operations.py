@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -22,8 +23,9 @@ from apps.core.errors import (
     NotFound,
     NotPermitted,
     TierForbids,
+    VersionConflict,
 )
-from apps.core.names import is_slug, require_slug
+from apps.core.names import is_slug, require_name, require_slug
 from apps.projects import holdings
 from apps.projects.models import AddOn, Project, ProjectGrant, ProjectMember
 from apps.projects.tiers import TIERS, Tier
@@ -112,6 +114,67 @@ def activate_add_on(*, actor: Actor, project: Project, name: str, _new_project: 
         )
         announce(event=ChangeEvent.PROJECT_CHANGED, project_id=project.pk, tenant_id=project.tenant_id)
     return add_on
+
+
+@transaction.atomic
+def deactivate_add_on(*, actor: Actor, project: Project, name: str) -> None:
+    """Switch off an add-on; what was made with it stays, and answers as SPEC 7 says without it.
+
+    Raises NotFound when it is not active.
+    """
+    require(actor, "project:change_tier", project)
+    project = Project.objects.locked(project.pk)
+    add_on = AddOn.objects.filter(project=project, name=name).first()
+    if add_on is None:
+        raise NotFound(f"The project {project} has no add-on {name}.")
+    add_on.project = project
+    record(
+        actor=actor,
+        action=Action.ADD_ON_DEACTIVATED,
+        target=add_on.audit_target(),
+        changes={"active": [True, False]},
+    )
+    add_on.delete()
+    announce(event=ChangeEvent.PROJECT_CHANGED, project_id=project.pk, tenant_id=project.tenant_id)
+
+
+@transaction.atomic
+def change_project(
+    *,
+    actor: Actor,
+    project: Project,
+    name: str,
+    environments: Sequence[str],
+    expected_row_version: int | None = None,
+) -> Project:
+    """Give the project a name and the environments it may have, within those of its tier.
+
+    An empty list means all that the tier allows. Raises InvalidInput, TierForbids for an
+    environment that the tier lacks or one that live services still need, and VersionConflict.
+    """
+    require(actor, "project:change", project)
+    name = require_name(name)
+    environments = sorted(set(environments))
+    for environment in environments:
+        require_slug(environment, field="environments")
+    project = Project.objects.locked(project.pk)
+    if expected_row_version is not None and project.row_version != expected_row_version:
+        raise VersionConflict
+    for environment in environments:
+        if not project.limits.has_environment(environment):
+            raise TierForbids(f"The tier {project.tier} has no environment {environment}.")
+    needed = holdings.environments(project.pk) - set(environments) if environments else set()
+    if needed:
+        raise TierForbids(f"Services still stand in {', '.join(sorted(needed))}. Delete or keep them.")
+    changes: dict[str, Any] = {}
+    for field, value in (("name", name), ("environments", environments)):
+        if getattr(project, field) != value:
+            changes[field] = [getattr(project, field), value]
+            setattr(project, field, value)
+    if changes:
+        project.save(update_fields=list(changes))
+        record(actor=actor, action=Action.PROJECT_UPDATED, target=project.audit_target(), changes=changes)
+    return project
 
 
 @transaction.atomic

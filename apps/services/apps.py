@@ -9,9 +9,15 @@ class ServicesConfig(AppConfig):
         from apps.core.access import live_grants, register_grants
         from apps.projects import holdings
         from apps.services.models import ServiceGrant
-        from apps.services.operations import count_services, drop_service_grants, service_blockers
+        from apps.services.operations import (
+            count_services,
+            drop_service_grants,
+            service_blockers,
+            service_environments,
+        )
 
         register_grants("service", live_grants(ServiceGrant))
         holdings.register_counter("services", count_services)
         holdings.register_blockers(service_blockers)
+        holdings.register_environments(service_environments)
         holdings.register_grant_dropper(drop_service_grants)

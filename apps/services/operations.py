@@ -334,6 +334,12 @@ def count_services(project_id: UUID) -> int:
     return Service.objects.filter(project_id=project_id, deleted_at=None).count()
 
 
+def service_environments(project_id: UUID) -> set[str]:
+    """Environments that live services of the project stand in."""
+    services = Service.objects.filter(project_id=project_id, deleted_at=None)
+    return set(services.values_list("environment", flat=True).distinct())
+
+
 def service_blockers(project_id: UUID, tier: Tier) -> Iterator[str]:
     """Live services in environments that `tier` lacks."""
     services = Service.objects.filter(project_id=project_id, deleted_at=None)

@@ -8,11 +8,11 @@ from django.db import transaction
 
 from apps.audit.events import Action
 from apps.audit.operations import record
-from apps.core.access import TenantRole, require, require_here
+from apps.core.access import TenantRole, require, require_here, require_presence
 from apps.core.actor import Actor
 from apps.core.changes import ChangeEvent, announce
-from apps.core.errors import AlreadyExists, InvalidInput, LastOwner, NotFound
-from apps.core.names import require_slug
+from apps.core.errors import AlreadyExists, InvalidInput, LastOwner, NotFound, NotPermitted
+from apps.core.names import require_name, require_slug
 from apps.tenancy.models import Tenant, TenantMember, User
 
 # 18 random bytes: 144 bits, typed by hand once.
@@ -43,9 +43,10 @@ def create_operator(
 ) -> tuple[User, str]:
     """Make a person who may enter the console, with a random password that is returned once.
 
-    Raises AlreadyExists when the address is taken.
+    Raises AlreadyExists when the address is taken, and ReauthenticationRequired.
     """
     require_here(actor, "account:manage")
+    require_presence(actor)
     email = normalised_email(email)
     if User.objects.filter(email=email).exists():
         raise AlreadyExists(f"There is an operator {email} already.")
@@ -91,12 +92,36 @@ def _locked(tenant: Tenant) -> Tenant:
 
 
 @transaction.atomic
+def change_tenant(*, actor: Actor, tenant: Tenant, name: str) -> Tenant:
+    """Give the tenant another name; its slug stays. Raises NotPermitted and InvalidInput."""
+    require(actor, "tenant:change", tenant)
+    name = require_name(name)
+    tenant = _locked(tenant)
+    before = tenant.name
+    if before == name:
+        return tenant
+    tenant.name = name
+    tenant.save(update_fields=["name"])
+    record(
+        actor=actor,
+        action=Action.TENANT_UPDATED,
+        target=tenant.audit_target(),
+        changes={"name": [before, name]},
+    )
+    return tenant
+
+
+@transaction.atomic
 def set_tenant_member(*, actor: Actor, tenant: Tenant, user: User, role: TenantRole) -> TenantMember:
     """Give `user` the role in the tenant, whether or not they had one.
 
-    Raises LastOwner when that would leave the tenant without an owner.
+    Raises LastOwner when that would leave the tenant without an owner, and NotPermitted for one's own.
     """
     require(actor, "tenant:manage_members", tenant)
+    if actor.user_id == user.pk:
+        raise NotPermitted(
+            "Nobody changes their own role.", permission="tenant:manage_members", target=tenant
+        )
     _locked(tenant)
     member = TenantMember.objects.filter(tenant=tenant, user=user).first()
     if member is None:

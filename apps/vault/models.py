@@ -1,5 +1,6 @@
 """Secrets and configs with their versions. Values of secrets are here as ciphertext only."""
 
+import json
 from typing import ClassVar
 
 from django.db import models
@@ -141,3 +142,10 @@ class ConfigVersion(EntryVersion):
 
     def __str__(self) -> str:
         return f"{self.config.key} version {self.version}"
+
+    @property
+    def text(self) -> str:
+        """The value as a person writes it: a string as it is, everything else as JSON."""
+        if self.type == ConfigType.STRING and self.value_json:
+            return str(json.loads(self.value_json))
+        return self.value_json

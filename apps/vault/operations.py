@@ -15,7 +15,7 @@ from django.utils import timezone
 from apps.audit.events import Action
 from apps.audit.operations import record, record_coalesced
 from apps.core import crypto, keys
-from apps.core.access import require
+from apps.core.access import require, require_presence
 from apps.core.actor import Actor
 from apps.core.changes import ChangeEvent, bump
 from apps.core.crypto import DoesNotOpen
@@ -335,6 +335,56 @@ def read_secret(*, actor: Actor, service: Service, key: str) -> dict[str, Any]:
         actor=actor, action=Action.SECRET_READ, target=target, subject=f"{stored.secret_id}:{stored.version}"
     )
     return {"key": key, **stored.wire(value, source)}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Revealed:
+    """A value on its way to a person. Without a repr: no log and no traceback shows it."""
+
+    value: bytes
+    type: str
+    file_name: str
+    version: int
+
+
+def reveal_secret(*, actor: Actor, secret: Secret, version: int | None = None) -> Revealed:
+    """The value of the secret's active version, or of `version`, for a person who is there.
+
+    The event is committed before this returns (SPEC 5): a reveal without its event does not happen.
+    Raises NotPermitted, ReauthenticationRequired without a proof of presence within 15 minutes,
+    NotFound for a version that is not or no longer there, and Unreadable.
+    """
+    require(actor, "secret:reveal", secret)
+    require_presence(actor)
+    number = secret.active_version if version is None else version
+    row = SecretVersion.objects.filter(secret=secret, version=number, destroyed_at=None).first()
+    if row is None or row.data_key_id is None:
+        raise NotFound(f"The secret {secret.key} has no readable version {number}.")
+    stored = StoredSecret(
+        secret.key,
+        secret.service_id,
+        secret.is_final,
+        secret.pk,
+        row.version,
+        row.type,
+        row.file_name,
+        bytes(row.sealed),
+        row.data_key_id,
+    )
+    value = _unseal(secret.service, [stored])[secret.key]
+    with transaction.atomic(durable=True):
+        record(
+            actor=actor,
+            action=Action.SECRET_REVEAL,
+            target=secret.audit_target(),
+            changes={"version": row.version},
+        )
+    return Revealed(value, row.type, row.file_name, row.version)
+
+
+def note_secret_list(*, actor: Actor, service: Service) -> None:
+    """Tell, once a minute, that a person looked at the keys of the service's secrets."""
+    record_coalesced(actor=actor, action=Action.SECRET_LIST, target=service.audit_target())
 
 
 def export_secrets(*, actor: Actor, service: Service) -> dict[str, str]:

@@ -3,51 +3,20 @@
 A child's own entry wins over the umbrella's of the same key, unless that one is final.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any
 from uuid import UUID
 
 from django.db.models import F
 
 from apps.core import crypto, keys
 from apps.core.crypto import DoesNotOpen
+from apps.services.inheritance import scope, winners
 from apps.services.models import Service
 from apps.vault.envelope import secret_binding
 from apps.vault.models import ConfigVersion, SecretVersion
 from apps.vault.values import secret_wire_value
-
-OWN, INHERITED = "service", "umbrella"
-
-
-class Candidate(Protocol):
-    """A row that competes for its key."""
-
-    @property
-    def key(self) -> str: ...
-    @property
-    def service_id(self) -> UUID: ...
-    @property
-    def is_final(self) -> bool: ...
-
-
-C = TypeVar("C", bound=Candidate)
-
-
-def winners(candidates: Iterable[C], *, service_id: UUID) -> dict[str, tuple[C, str]]:
-    """The entry in effect for each key, with its source, in the order of keys by code point."""
-    own: dict[str, C] = {}
-    inherited: dict[str, C] = {}
-    for candidate in candidates:
-        (own if candidate.service_id == service_id else inherited)[candidate.key] = candidate
-    found: dict[str, tuple[C, str]] = {}
-    for key in sorted(own.keys() | inherited.keys()):
-        above = inherited.get(key)
-        if above is not None and (key not in own or above.is_final):
-            found[key] = (above, INHERITED)
-        else:
-            found[key] = (own[key], OWN)
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +69,12 @@ class StoredConfig:
     value_json: str
 
 
-def _scope(service: Service) -> list[UUID]:
-    return [service.pk] if service.umbrella_id is None else [service.pk, service.umbrella_id]
-
-
 def stored_secrets(
     service: Service, *, key: str | None = None, using: str = "default"
 ) -> dict[str, tuple[StoredSecret, str]]:
     """The secrets in effect for `service`, sealed; with `key` that one alone. One query."""
     rows = SecretVersion.objects.using(using).filter(
-        secret__service_id__in=_scope(service),
+        secret__service_id__in=scope(service),
         secret__deleted_at=None,
         version=F("secret__active_version"),
         destroyed_at=None,
@@ -140,7 +105,7 @@ def stored_secrets(
 def stored_configs(service: Service, *, using: str = "default") -> dict[str, tuple[StoredConfig, str]]:
     """The configs in effect for `service`. One query."""
     rows = ConfigVersion.objects.using(using).filter(
-        config__service_id__in=_scope(service),
+        config__service_id__in=scope(service),
         config__deleted_at=None,
         version=F("config__active_version"),
         destroyed_at=None,

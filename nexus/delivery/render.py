@@ -19,8 +19,9 @@ from apps.core.crypto import DoesNotOpen
 from apps.core.models import Purpose
 from apps.flags.definition import evaluate_state, last_edge, next_edge, schedule_edges
 from apps.flags.models import Flag
+from apps.services.inheritance import winners
 from apps.services.models import Kind, Service
-from apps.vault.resolution import stored_configs, stored_secrets, winners
+from apps.vault.resolution import stored_configs, stored_secrets
 from apps.vault.values import delivered_json
 from nexus.settings.databases import READER
 

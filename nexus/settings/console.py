@@ -30,6 +30,10 @@ def _mark(request: HttpRequest) -> str:
     return static("nexus/mark.svg")
 
 
+def _console_style(request: HttpRequest) -> str:
+    return static("nexus/console.css")
+
+
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Nexus",
     "SITE_HEADER": "Nexus",
@@ -37,6 +41,9 @@ UNFOLD: dict[str, Any] = {
     "SITE_ICON": _mark,
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _mark}],
     "SITE_URL": None,
+    "SIDEBAR": {"show_search": False, "navigation": "nexus.console.navigation.navigation"},
+    "STYLES": [_console_style],
+    "ENVIRONMENT": "nexus.console.navigation.installation_badge",
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "BORDER_RADIUS": "6px",

@@ -270,7 +270,7 @@ def test_a_read_is_told_once_a_minute(
     assert events.all().count() == 3
 
     later = timezone.now() + timedelta(seconds=61)
-    monkeypatch.setattr("apps.audit.operations.timezone.now", lambda: later)
+    monkeypatch.setattr("apps.audit.operations.clock.now", lambda: later)
     reader.ask("get", "/a")
 
     # Nothing that was counted goes unsaid: six reads in all.
