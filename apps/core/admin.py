@@ -58,6 +58,11 @@ def add_url(model: type[models.Model], parent: models.Model, **initial: str) -> 
     return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_add") + "?" + query
 
 
+def stand_in(request: HttpRequest, project: models.Model) -> None:
+    """Tell the sidebar which project this page belongs to."""
+    request.console_project = project  # type: ignore[attr-defined]
+
+
 def act_url(obj: models.Model, name: str) -> str:
     return reverse(f"admin:{obj._meta.app_label}_{obj._meta.model_name}_act", args=(obj.pk, name))
 

@@ -134,6 +134,8 @@ class Purpose(models.TextChoices):
     STREAM_TICKET = "stream_ticket"
     IDEMPOTENCY = "idempotency"
     SNAPSHOT_FILE = "snapshot_file"
+    # Seals what people's second factors are made from.
+    MFA = "mfa"
 
 
 class ServerKey(Identified):

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 # A cell is text (escaped by the template) or markup made by one of the functions below.
@@ -101,7 +101,6 @@ class Page:
     tabs: Sequence[Tab] = ()
     meters: Sequence[Meter] = ()
     panels: Sequence[Panel] = ()
-    form_title: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -115,6 +114,11 @@ def badge(text: object, tone: str = Tone.PLAIN) -> SafeString:
 
 def code(text: object) -> SafeString:
     return format_html('<code class="nx-code">{}</code>', text)
+
+
+def marked(name: Cell, marks: Sequence[SafeString]) -> SafeString:
+    """A name with its badges behind it."""
+    return format_html("{} {}", name, format_html_join(" ", "{}", ((mark,) for mark in marks)))
 
 
 def mono_block(text: object) -> SafeString:

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 
 from apps.core import strict_json
 from apps.core.actor import Actor
-from apps.core.admin import Act, OperationAdmin, page_url, values_filter
+from apps.core.admin import Act, OperationAdmin, page_url, stand_in, values_filter
 from apps.core.errors import InvalidInput, MalformedRequest
 from apps.core.forms import OperationForm, UtcDateTimeField
 from apps.core.pages import (
@@ -217,6 +217,7 @@ class FlagAdmin(OperationAdmin):
 
     def page(self, request: HttpRequest, flag: Flag) -> Page:
         service, wire = flag.service, flag.wire
+        stand_in(request, service.project)
         marks = [environment_badge(service.environment), state_badge(flag)]
         if flag.is_final:
             marks.append(badge("final", Tone.INFO))

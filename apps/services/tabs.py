@@ -16,7 +16,7 @@ from django.http import HttpRequest
 from apps.core.access import allows
 from apps.core.actor import Actor
 from apps.core.admin import actor_of, add_url, page_url
-from apps.core.pages import Button, Cell, Panel, Row, Tone, badge, code, link
+from apps.core.pages import Button, Cell, Panel, Row, Tone, badge, code, link, marked
 from apps.services.inheritance import INHERITED, scope, winners
 from apps.services.models import Service
 
@@ -182,10 +182,7 @@ class EntryTab:
         else:
             buttons += self.buttons(entry) if may_act else ()
             name = link(page_url(entry), entry.key)
-        label = name
-        for mark in marks:
-            label = label + " " + mark
-        return Row([label, *cells], buttons)
+        return Row([marked(name, marks), *cells], buttons)
 
     def count(self, service: Service) -> int:
         """How many own entries of this kind the service has."""

@@ -23,6 +23,7 @@ from apps.core.admin import (
     actor_of,
     page_url,
     presence_redirect,
+    stand_in,
     values_filter,
 )
 from apps.core.errors import InvalidInput, ReauthenticationRequired
@@ -203,6 +204,7 @@ class EntryAdmin(OperationAdmin):
 
     def page(self, request: HttpRequest, entry: Any) -> Page:
         service = entry.service
+        stand_in(request, service.project)
         badges = [environment_badge(service.environment)]
         if entry.is_final:
             badges.append(badge("final", Tone.INFO))

@@ -18,6 +18,7 @@ from apps.vault.models import Config, Secret
 
 # More would be a list, and lists have search; the sidebar shows the way to them.
 PROJECTS_SHOWN = 12
+SERVICES_SHOWN = 30
 
 
 def _item(title: str, link: str, icon: str, request: HttpRequest, *, exact: bool = False) -> dict[str, Any]:
@@ -45,6 +46,8 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     for project in projects:
         item = _item(project.slug, page_url(project), "deployed_code", request)
         tenants.setdefault(project.tenant, []).append(item)
+        if project == getattr(request, "console_project", None):
+            tenants[project.tenant] += _services(actor, project, request)
     for tenant, items in tenants.items():
         groups.append({"title": tenant.slug, "separator": True, "items": items})
     if tenants:
@@ -67,6 +70,16 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         more.append(_item("Tenants", list_url(Tenant), "domain", request))
     groups.append({"title": "Oversight", "separator": True, "items": more})
     return groups
+
+
+def _services(actor: Actor, project: Project, request: HttpRequest) -> list[dict[str, Any]]:
+    """The services of the project that one stands in."""
+    services = Service.objects.visible_to(actor, "service:read").filter(project=project)
+    found = services.only("id", "environment", "slug").order_by("environment", "slug")[:SERVICES_SHOWN]
+    return [
+        _item(f"{service.environment} / {service.slug}", page_url(service), "chevron_right", request)
+        for service in found
+    ]
 
 
 def installation_badge(request: HttpRequest) -> list[str]:

@@ -20,6 +20,7 @@ from apps.core.admin import (
     actor_of,
     add_url,
     page_url,
+    stand_in,
     values_filter,
 )
 from apps.core.forms import OperationForm, UtcDateTimeField
@@ -131,6 +132,7 @@ class ApiKeyAdmin(OperationAdmin):
         return key_state(key)
 
     def page(self, request: HttpRequest, key: ApiKey) -> Page:
+        stand_in(request, key.service.project)
         return Page(
             title=str(key),
             crumbs=[(str(key.service), tab_url(key.service, "keys"))],

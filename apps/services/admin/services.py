@@ -18,6 +18,7 @@ from apps.core.admin import (
     add_url,
     list_url,
     page_url,
+    stand_in,
     values_filter,
 )
 from apps.core.forms import OperationForm
@@ -208,6 +209,7 @@ class ServiceAdmin(OperationAdmin):
         return super().get_queryset(request).select_related("project__tenant", "umbrella__project__tenant")
 
     def page(self, request: HttpRequest, service: Service) -> Page:
+        stand_in(request, service.project)
         actor = actor_of(request)
         tabs = tabs_of(actor, service)
         active = next((tab for tab in tabs if tab.name == request.GET.get("tab")), tabs[0] if tabs else None)
