@@ -58,9 +58,9 @@ def add_url(model: type[models.Model], parent: models.Model, **initial: str) -> 
     return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_add") + "?" + query
 
 
-def stand_in(request: HttpRequest, project: models.Model) -> None:
-    """Tell the sidebar which project this page belongs to."""
-    request.console_project = project  # type: ignore[attr-defined]
+def stand_in(request: HttpRequest, service: models.Model) -> None:
+    """Tell the sidebar which service this page belongs to."""
+    request.console_service = service  # type: ignore[attr-defined]
 
 
 def act_url(obj: models.Model, name: str) -> str:
@@ -167,7 +167,8 @@ class OperationAdmin(ModelAdmin):  # type: ignore[misc] # unfold has no types
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Only what the list offers as filters: a lookup could probe a column bit by bit."""
         offered = [each for each in self.get_list_filter(request) if isinstance(each, str)]
-        return any(lookup == name or lookup.startswith(f"{name}__") for name in offered)
+        own = [getattr(each, "parameter_name", None) for each in self.get_list_filter(request)]
+        return lookup in own or any(lookup == name or lookup.startswith(f"{name}__") for name in offered)
 
     def visible(self, request: HttpRequest, object_id: str) -> Any:
         """The row, if it exists for this person. Raises Http404 alike for all others."""

@@ -217,7 +217,7 @@ class FlagAdmin(OperationAdmin):
 
     def page(self, request: HttpRequest, flag: Flag) -> Page:
         service, wire = flag.service, flag.wire
-        stand_in(request, service.project)
+        stand_in(request, service)
         marks = [environment_badge(service.environment), state_badge(flag)]
         if flag.is_final:
             marks.append(badge("final", Tone.INFO))

@@ -18,7 +18,6 @@ from apps.core.admin import (
     actor_of,
     add_url,
     page_url,
-    stand_in,
     values_filter,
 )
 from apps.core.forms import OperationForm
@@ -145,7 +144,6 @@ class ProjectAdmin(OperationAdmin):
         return super().get_queryset(request).select_related("tenant")
 
     def page(self, request: HttpRequest, project: Project) -> Page:
-        stand_in(request, project)
         actor = actor_of(request)
         changing = self._section(request) == "settings"
         panels = [] if changing else [*project_panels(request, project), _members_panel(actor, project)]

@@ -204,7 +204,7 @@ class EntryAdmin(OperationAdmin):
 
     def page(self, request: HttpRequest, entry: Any) -> Page:
         service = entry.service
-        stand_in(request, service.project)
+        stand_in(request, service)
         badges = [environment_badge(service.environment)]
         if entry.is_final:
             badges.append(badge("final", Tone.INFO))

@@ -39,6 +39,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         .select_related("tenant")
         .order_by("tenant__slug", "slug")[:PROJECTS_SHOWN]
     )
+    place: Service | None = getattr(request, "console_service", None)
     visible = Tenant.objects.visible_to(actor, "tenant:read").order_by("slug")[:PROJECTS_SHOWN]
     tenants: dict[Tenant, list[dict[str, Any]]] = {
         tenant: [_item("Overview", page_url(tenant), "domain", request)] for tenant in visible
@@ -46,8 +47,8 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     for project in projects:
         item = _item(project.slug, page_url(project), "deployed_code", request)
         tenants.setdefault(project.tenant, []).append(item)
-        if project == getattr(request, "console_project", None):
-            tenants[project.tenant] += _services(actor, project, request)
+        if place is not None and place.project_id == project.pk:
+            tenants[project.tenant] += _beside(actor, place)
     for tenant, items in tenants.items():
         groups.append({"title": tenant.slug, "separator": True, "items": items})
     if tenants:
@@ -72,13 +73,20 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     return groups
 
 
-def _services(actor: Actor, project: Project, request: HttpRequest) -> list[dict[str, Any]]:
-    """The services of the project that one stands in."""
-    services = Service.objects.visible_to(actor, "service:read").filter(project=project)
-    found = services.only("id", "environment", "slug").order_by("environment", "slug")[:SERVICES_SHOWN]
+def _beside(actor: Actor, place: Service) -> list[dict[str, Any]]:
+    """The services of the environment that one stands in, that one marked."""
+    services = Service.objects.visible_to(actor, "service:read").filter(
+        project=place.project_id, environment=place.environment
+    )
     return [
-        _item(f"{service.environment} / {service.slug}", page_url(service), "chevron_right", request)
-        for service in found
+        {
+            "title": service.slug,
+            "link": page_url(service),
+            "icon": "radio_button_checked" if service.pk == place.pk else "chevron_right",
+            "active": service.pk == place.pk,
+            "permission": None,
+        }
+        for service in services.only("id", "slug").order_by("slug")[:SERVICES_SHOWN]
     ]
 
 

@@ -132,7 +132,7 @@ class ApiKeyAdmin(OperationAdmin):
         return key_state(key)
 
     def page(self, request: HttpRequest, key: ApiKey) -> Page:
-        stand_in(request, key.service.project)
+        stand_in(request, key.service)
         return Page(
             title=str(key),
             crumbs=[(str(key.service), tab_url(key.service, "keys"))],

@@ -209,7 +209,7 @@ class ServiceAdmin(OperationAdmin):
         return super().get_queryset(request).select_related("project__tenant", "umbrella__project__tenant")
 
     def page(self, request: HttpRequest, service: Service) -> Page:
-        stand_in(request, service.project)
+        stand_in(request, service)
         actor = actor_of(request)
         tabs = tabs_of(actor, service)
         active = next((tab for tab in tabs if tab.name == request.GET.get("tab")), tabs[0] if tabs else None)
