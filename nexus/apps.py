@@ -19,8 +19,10 @@ class ConsoleConfig(admin_apps.AdminConfig):
 
     def ready(self) -> None:
         super().ready()
+        from django.apps import apps
         from django.contrib import admin
-        from django.contrib.auth.models import Group
 
-        # Groups give no right here; a page for them would promise one.
-        admin.site.unregister(Group)
+        # Groups give no right here; a page for them would promise one. allauth's pages would write past
+        # operations, and show what second factors are made from.
+        for name in ("auth.Group", "account.EmailAddress", "mfa.Authenticator"):
+            admin.site.unregister(apps.get_model(name))

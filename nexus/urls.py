@@ -8,6 +8,8 @@ from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSpli
 
 from apps.core.errors import PROBLEM_CONTENT_TYPE, NexusError, NotFound, problem
 from apps.vault.api.views import UnknownAddressView
+from nexus.console.limits import too_many_attempts
+from nexus.console.login import give_code, log_in
 from nexus.probes import livez, readyz
 
 
@@ -22,6 +24,9 @@ urlpatterns = [
     path("api/schema/", SpectacularJSONAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("api/v1/", include("apps.vault.api.urls")),
+    # The two of allauth's that a log-in consists of; nobody signs up, and nothing is reset by mail.
+    path("accounts/login/", log_in, name="account_login"),
+    path("accounts/code/", give_code, name="account_code"),
     path("admin/", admin.site.urls),
     re_path(r"^(api|ofrep|v1)/", UnknownAddressView.as_view()),
 ]
@@ -42,4 +47,6 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 handler404 = not_found
+# allauth asks for it where a limit is reached.
+handler429 = too_many_attempts
 handler500 = server_error

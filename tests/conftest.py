@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 from django.db import connections
 from django.test import TransactionTestCase
 from django.utils import timezone
@@ -42,12 +43,14 @@ TransactionTestCase._fixture_teardown = _empty_tables_without_guards  # type: ig
 
 @pytest.fixture(autouse=True)
 def _fresh_process_memory() -> Iterator[None]:
-    """Keys and counts that a process remembers belong to one test's database."""
+    """Keys, counts and log-in limits that a process remembers belong to one test's database."""
     keys.forget_all()
     forget_coalesced()
+    cache.clear()
     yield
     keys.forget_all()
     forget_coalesced()
+    cache.clear()
 
 
 @pytest.fixture
@@ -81,7 +84,13 @@ class Cast:
 def make_cast(command: Actor) -> Cast:
     users = {}
     for name in ("alice", "mona", "bob", "tess", "vic", "carol", "finn", "mallory", "sue"):
-        users[name], _ = create_operator(actor=command, email=f"{name}@example.org", superuser=name == "sue")
+        # With passwords of their own choice: a given one has to be changed before anything else.
+        users[name], _ = create_operator(
+            actor=command,
+            email=f"{name}@example.org",
+            superuser=name == "sue",
+            must_change_password=False,
+        )
     tenant = create_tenant(actor=command, slug="acme", owner=users["carol"])
     other_tenant = create_tenant(actor=command, slug="evil", owner=users["mallory"])
     set_tenant_member(actor=command, tenant=tenant, user=users["finn"], role=TenantRole.FINANCE)

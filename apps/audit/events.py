@@ -9,6 +9,12 @@ class Action(StrEnum):
     LOGIN_SUCCEEDED = "login.succeeded"
     LOGIN_FAILED = "login.failed"
     LOGOUT = "logout"
+    MFA_ENABLED = "mfa.enabled"
+    MFA_DISABLED = "mfa.disabled"
+    RECOVERY_CODES_GENERATED = "recovery_codes.generated"
+    PASSWORD_CHANGED = "password.changed"  # noqa: S105 - the name of an action
+    PRESENCE_PROVED = "presence.proved"
+    PRESENCE_FAILED = "presence.failed"
     # Tenants
     TENANT_CREATED = "tenant.created"
     TENANT_UPDATED = "tenant.updated"

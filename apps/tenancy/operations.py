@@ -2,6 +2,7 @@
 
 import secrets
 
+from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
@@ -61,6 +62,34 @@ def create_operator(
         changes={"email": [None, email], "is_superuser": [None, superuser]},
     )
     return user, password
+
+
+@transaction.atomic
+def change_own_password(*, actor: Actor, user: User, new_password: str, current_password: str = "") -> User:
+    """Give `user` the new password. It ends all sessions but the one whose hash the caller renews.
+
+    Only the person changes it, and proves it by the current password or by presence. Raises
+    NotPermitted, ReauthenticationRequired, and InvalidInput for a wrong current password, for a new
+    one that AUTH_PASSWORD_VALIDATORS refuse, and for the same one again.
+    """
+    if actor.user_id is None or actor.user_id != user.pk:
+        raise NotPermitted("A password is changed by the person whose it is.", target=user)
+    user = User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    if not current_password:
+        require_presence(actor)
+    elif not user.check_password(current_password):
+        raise InvalidInput.of("current_password", "This is not your present password.")
+    if user.check_password(new_password):
+        raise InvalidInput.of("new_password", "This is the password that you have now. Choose another.")
+    try:
+        validate_password(new_password, user)
+    except ValidationError as error:
+        raise InvalidInput({"new_password": error.messages}) from None
+    user.set_password(new_password)
+    user.must_change_password = False
+    user.save(update_fields=["password", "must_change_password"])
+    record(actor=actor, action=Action.PASSWORD_CHANGED, target=user.audit_target())
+    return user
 
 
 @transaction.atomic

@@ -9,7 +9,11 @@ from typing import Any
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.forms import LoginForm as AllauthLoginForm
 from allauth.account.internal.decorators import login_stage_required
-from allauth.account.internal.flows.login import get_authentication_records, record_authentication
+from allauth.account.internal.flows.login import (
+    clear_authentication_records,
+    get_authentication_records,
+    record_authentication,
+)
 from allauth.account.stages import LoginStage
 from allauth.account.views import LoginView as AllauthLoginView
 from allauth.core.exceptions import ImmediateHttpResponse
@@ -20,8 +24,8 @@ from django.contrib.auth import logout as end_session
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
+from django.utils.crypto import constant_time_compare
 from django.utils.decorators import method_decorator
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.generic.edit import FormView
@@ -71,7 +75,7 @@ class LoginAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth has n
         return False
 
     def is_safe_url(self, url: str) -> bool:
-        return bool(url) and local(self.request, url) == url
+        return bool(url) and local(url) == url
 
     def is_ajax(self, request: HttpRequest) -> bool:
         # Answers are pages, whatever the headers ask for.
@@ -101,13 +105,14 @@ class LoginAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth has n
             # Deactivated between password and code.
             raise ImmediateHttpResponse(redirect("account_login"))
         steps = get_authentication_records(request, user)
+        clear_authentication_records(request)
         with transaction.atomic():
             super().login(request, user)
             record(
                 actor=operator_actor(user, origin=origin_of(request)),
                 action=Action.LOGIN_SUCCEEDED,
                 target=user.audit_target(),
-                changes={"by": [step.get("type", step["method"]) for step in steps]},
+                changes={"by": list(dict.fromkeys(step.get("type", step["method"]) for step in steps))},
             )
         forget_presence(request)
         if any(step["method"] == "password" for step in steps):
@@ -157,8 +162,15 @@ class CodeStage(LoginStage):  # type: ignore[misc] # allauth has no types
     urlname = "account_code"
 
     def handle(self) -> tuple[HttpResponse | None, bool]:
-        needed = self.login.user is not None and mfa.has_second_factor(self.login.user)
-        return (redirect(self.urlname) if needed else None), True
+        user = self.login.user
+        if user is None or not mfa.has_second_factor(user):
+            return None, True
+        self.state["password"] = user.get_session_auth_hash()
+        return redirect(self.urlname), True
+
+    def password_holds(self) -> bool:
+        """Whether the password of the first step is still the person's."""
+        return constant_time_compare(self.state.get("password", ""), self.login.user.get_session_auth_hash())
 
     def is_resumable(self, request: HttpRequest) -> bool:
         # Back at the log-in one begins anew, perhaps as somebody else.
@@ -176,7 +188,7 @@ class CodeForm(forms.Form):
 @method_decorator(sensitive_post_parameters("code"), name="dispatch")
 @method_decorator(refusing, name="dispatch")
 @method_decorator(login_stage_required(CodeStage.key, redirect_urlname="account_login"), name="dispatch")
-class CodeView(FormView[CodeForm]):
+class CodeView(FormView):  # type: ignore[type-arg] # Django has no generic one at run time
     form_class = CodeForm
     template_name = "mfa/code.html"
 
@@ -187,6 +199,9 @@ class CodeView(FormView[CodeForm]):
     def form_valid(self, form: CodeForm) -> HttpResponse:
         stage: CodeStage = self.request._login_stage  # type: ignore[attr-defined]
         user: User = stage.login.user
+        if not stage.password_holds():
+            ended: HttpResponse = stage.abort()
+            return ended
         guess = attempt(self.request, account=f"log-in:{user.pk}")
         factor = mfa.spend_code(user, form.cleaned_data["code"])
         if factor is None:
@@ -198,9 +213,6 @@ class CodeView(FormView[CodeForm]):
         record_authentication(self.request, user, "mfa", type=factor.type)
         answer: HttpResponse = stage.exit()
         return answer
-
-    def dispatch(self, request: HttpRequest, *args: Any, **options: Any) -> HttpResponseBase:
-        return super().dispatch(request, *args, **options)
 
 
 log_in = LoginView.as_view()

@@ -5,7 +5,6 @@ to, a code counts once, and each change is an operation with its event.
 """
 
 import base64
-import binascii
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ from apps.core import crypto, keys
 from apps.core.access import require_presence
 from apps.core.actor import Actor
 from apps.core.errors import Conflict, InvalidInput, NotFound, NotPermitted, Unreadable
-from apps.core.models import Purpose
+from apps.core.models import Purpose, ServerKey
 from apps.tenancy.models import User
 
 STEP_SECONDS = 30
@@ -71,7 +70,7 @@ class SealingAdapter(DefaultMFAAdapter):  # type: ignore[misc] # allauth has no 
             key = keys.server_key_by_id(UUID(key_id))
             data = base64.urlsafe_b64decode(sealed)
             return crypto.unseal(key.secret, data, bound_to=_binding(key.id, owner)).decode()
-        except (ValueError, binascii.Error, crypto.DoesNotOpen, keys.ServerKey.DoesNotExist):
+        except (ValueError, crypto.DoesNotOpen, ServerKey.DoesNotExist):
             raise Unreadable(
                 "The stored second factor does not open. The operator of Nexus can reset it."
             ) from None

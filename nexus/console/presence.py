@@ -34,10 +34,10 @@ def presence_url(request: HttpRequest, next: str) -> str:
     `next` is fetched by GET: a POST that was refused is not sent again by itself. An address that
     is not of this host leads to the dashboard in its place.
     """
-    return f"{reverse('admin:presence')}?{urlencode({'next': local(request, next)})}"
+    return f"{reverse('admin:presence')}?{urlencode({'next': local(next)})}"
 
 
-def local(request: HttpRequest, url: str) -> str:
+def local(url: str) -> str:
     """`url` if it is a path of this very host, else the dashboard's."""
     fits = url.startswith("/") and url_has_allowed_host_and_scheme(url, allowed_hosts=None)
     return url if fits else reverse("admin:index")
@@ -45,4 +45,4 @@ def local(request: HttpRequest, url: str) -> str:
 
 def next_of(request: HttpRequest) -> str:
     """Where a form's `next` leads, as far as it may."""
-    return local(request, request.POST.get("next") or request.GET.get("next") or "")
+    return local(request.POST.get("next") or request.GET.get("next") or "")

@@ -3,19 +3,23 @@
 from typing import Any
 
 from django.conf import settings
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.urls import URLPattern, reverse
+from django.utils.decorators import method_decorator
+from django.utils.http import urlencode
+from django.views.decorators.cache import never_cache
 from unfold.sites import UnfoldAdminSite
 
 from apps.core.actor import Origin
 from apps.projects.memberships import operator_actor
 from apps.tenancy.models import User
-from nexus.console.login import ConsoleLoginForm
-from nexus.console.presence import present_at
+from nexus.console.gate import gated
+from nexus.console.presence import next_of, present_at
 
 
 class ConsoleSite(UnfoldAdminSite):  # type: ignore[misc] # unfold has no types
     index_title = "Dashboard"
-    login_form = ConsoleLoginForm
 
     def has_permission(self, request: HttpRequest) -> bool:
         """Every active person may enter; who they are is read anew for each request."""
@@ -42,7 +46,41 @@ class ConsoleSite(UnfoldAdminSite):  # type: ignore[misc] # unfold has no types
         raise Http404
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-        """Every view of the console, its refusals answered as pages. None may be cached."""
+        """Every view of the console, for those who owe nothing first, its refusals answered as pages.
+
+        None may be cached.
+        """
         from nexus.console.refusals import refusing
 
-        return super().admin_view(refusing(view), cacheable)
+        return super().admin_view(gated(refusing(view)), cacheable)
+
+    # ---- one's own account: Django's pages for it would write past operations and limits
+
+    def extra_urls(self) -> list[URLPattern]:
+        from nexus.console.account import urls
+
+        return urls(self)
+
+    @method_decorator(never_cache)
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return redirect(f"{reverse('account_login')}?{urlencode({'next': next_of(request)})}")
+
+    def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        from nexus.console.login import sign_out
+
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        sign_out(request)
+        return redirect("account_login")
+
+    def password_change(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        from nexus.console.account import change_password
+
+        return change_password(request)
+
+    def password_change_done(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return redirect("admin:index")

@@ -8,6 +8,8 @@ import environ
 from nexus.environment import var_directory
 from nexus.settings.console import *  # noqa: F403
 from nexus.settings.databases import databases
+from nexus.settings.login import *  # noqa: F403
+from nexus.settings.login import caches
 
 env = environ.Env()
 
@@ -22,6 +24,7 @@ NEXUS_PUBLIC_URL = env.str("NEXUS_PUBLIC_URL", default="").rstrip("/")
 NEXUS_TRUSTED_PROXIES = env.list("NEXUS_TRUSTED_PROXIES", default=[])
 NEXUS_STALE_SECONDS = env.int("NEXUS_STALE_SECONDS", default=300)
 NEXUS_SELF_SERVICE_TIERS = env.bool("NEXUS_SELF_SERVICE_TIERS", default=True)
+NEXUS_REQUIRE_MFA = env.bool("NEXUS_REQUIRE_MFA", default=True)
 
 # Root keys wrap all other keys. A file keeps them out of process listings and crash dumps.
 NEXUS_ROOT_KEY = env.str("NEXUS_ROOT_KEY", default="")
@@ -41,6 +44,7 @@ CSRF_TRUSTED_ORIGINS = [NEXUS_PUBLIC_URL] if NEXUS_PUBLIC_URL else []
 DATABASE_URL = env.str("DATABASE_URL", default="")
 DATABASES: dict[str, dict[str, Any]] = databases(DATABASE_URL) if DATABASE_URL else {}
 REDIS_URL = env.str("REDIS_URL", default="")
+CACHES = caches(REDIS_URL)
 
 INSTALLED_APPS = [
     "apps.core",
@@ -52,6 +56,9 @@ INSTALLED_APPS = [
     "apps.vault",
     "nexus",
     "guardian",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
     # The basic one: the default would put its own site in place of ours.
     "unfold.apps.BasicAppConfig",
     "rest_framework",
@@ -75,6 +82,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -99,7 +107,7 @@ TEMPLATES = [
 ]
 
 AUTH_USER_MODEL = "tenancy.User"
-# Django's own backend only checks passwords; rights are answered by ours alone.
+# Passwords are checked and rights answered by ours alone: neither Django's backend nor allauth's is asked.
 AUTHENTICATION_BACKENDS = ["apps.projects.backends.MembershipBackend"]
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.ScryptPasswordHasher",
@@ -113,8 +121,6 @@ AUTH_PASSWORD_VALIDATORS = [
     },
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
-LOGIN_URL = "admin:login"
-LOGIN_REDIRECT_URL = "admin:index"
 # Guardian supplies the base of the grant models, nothing else: no anonymous row, no patched User.
 ANONYMOUS_USER_NAME = None
 SILENCED_SYSTEM_CHECKS = ["guardian.W001"]

@@ -3,6 +3,7 @@
 from nexus.settings.common import *  # noqa: F403
 from nexus.settings.common import LOGGING, NEXUS_BIND, NEXUS_ROOT_KEY, NEXUS_ROOT_KEY_FILE, NEXUS_VAR, env
 from nexus.settings.databases import databases
+from nexus.settings.login import caches
 
 NEXUS_ENV = "embedded"
 NEXUS_PUBLIC_URL = (env.str("NEXUS_PUBLIC_URL", default="") or f"http://{NEXUS_BIND}").rstrip("/")
@@ -21,6 +22,11 @@ if not SECRET_KEY:
     from secrets import token_urlsafe
 
     SECRET_KEY = token_urlsafe(48)
+
+# On one's own machine a second factor is a choice.
+NEXUS_REQUIRE_MFA = env.bool("NEXUS_REQUIRE_MFA", default=False)
+# One process serves the console.
+CACHES = caches("")
 
 _host = NEXUS_PUBLIC_URL.split("://", 1)[1].split("/", 1)[0].rsplit(":", 1)[0]
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=sorted({_host, "localhost", "127.0.0.1", "[::1]"}))

@@ -6,6 +6,7 @@ from pathlib import Path
 from nexus.settings.common import *  # noqa: F403
 from nexus.settings.common import env
 from nexus.settings.databases import databases
+from nexus.settings.login import caches
 
 NEXUS_ENV = "test"
 NEXUS_VAR = Path(env.str("NEXUS_VAR", default="var-test")).resolve()
@@ -21,6 +22,10 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # Threads of a test share a file; an in-memory database would be one connection's alone.
     _test_file = DATABASES["default"]["NAME"] + "-" + os.environ.get("PYTEST_XDIST_WORKER", "main")
     DATABASES["default"]["TEST"] = {"NAME": _test_file}
+
+NEXUS_REQUIRE_MFA = False
+# Of this process, so that suites beside each other do not count each other's failures.
+CACHES = caches("")
 
 SESSION_COOKIE_SECURE = False
 CSRF_COOKIE_SECURE = False

@@ -5,24 +5,11 @@ from django.contrib import admin
 from django.core.checks import run_checks
 from django.test import Client
 
-from apps.audit.events import Action
-from apps.audit.models import AuditEvent
 from apps.core.actor import Actor
 from apps.tenancy.models import User
 from apps.vault.operations import set_secret
 from tests.conftest import Cast
-
-PASSWORD = "correct horse battery staple"
-
-
-def entered(cast: Cast, name: str) -> Client:
-    user = User.objects.get(pk=cast.users[name].pk)
-    user.set_password(PASSWORD)
-    user.save()
-    client = Client()
-    answer = client.post("/admin/login/", {"username": user.email, "password": PASSWORD})
-    assert answer.status_code == 302
-    return client
+from tests.console.session import signed_in
 
 
 def pages() -> list[str]:
@@ -31,7 +18,7 @@ def pages() -> list[str]:
 
 def test_an_owner_opens_every_list_and_sees_keys_but_no_value(cast: Cast, command: Actor) -> None:
     set_secret(actor=command, service=cast.backend, key="stripe.key", value=b"canary-in-console")
-    client = entered(cast, "carol")
+    client = signed_in(cast, "carol")
 
     answers = {page: client.get(page) for page in pages()}
 
@@ -45,7 +32,7 @@ def test_strangers_and_superusers_see_nothing_of_a_tenant(cast: Cast, command: A
     service_page = f"/admin/services/service/{cast.backend.pk}/change/"
 
     for name in ("mallory", "sue"):
-        client = entered(cast, name)
+        client = signed_in(cast, name)
         listed = "".join(client.get(page).content.decode() for page in pages())
         refused = client.get(service_page)
 
@@ -55,7 +42,7 @@ def test_strangers_and_superusers_see_nothing_of_a_tenant(cast: Cast, command: A
 
 
 def test_the_console_adds_changes_and_deletes_nothing(cast: Cast) -> None:
-    client = entered(cast, "carol")
+    client = signed_in(cast, "carol")
     service_page = f"/admin/services/service/{cast.backend.pk}"
 
     answers = [client.get(f"{page}add/") for page in pages()]
@@ -68,22 +55,11 @@ def test_the_console_adds_changes_and_deletes_nothing(cast: Cast) -> None:
 
 
 def test_a_lookup_reaches_no_column_that_is_no_filter(cast: Cast) -> None:
-    client = entered(cast, "carol")
+    client = signed_in(cast, "carol")
 
     answer = client.get("/admin/services/apikey/?digest__startswith=a")
 
     assert answer.status_code == 400
-
-
-def test_log_ins_and_failures_are_told(cast: Cast) -> None:
-    entered(cast, "bob")
-
-    refused = Client().post("/admin/login/", {"username": "bob@example.org", "password": "no-such-password"})
-
-    assert refused.status_code == 200
-    assert AuditEvent.objects.filter(action=Action.LOGIN_SUCCEEDED, actor_name="bob@example.org").count() == 1
-    failure = AuditEvent.objects.get(action=Action.LOGIN_FAILED)
-    assert "no-such-password" not in str(failure.__dict__)
 
 
 def test_an_admin_that_is_not_ours_fails_the_start() -> None:
