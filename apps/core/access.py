@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Self, TypeVar, cast
 
 from django.db import models
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import BooleanField, Case, Exists, OuterRef, Q, When
 from django.utils import timezone
 
 from apps.core.actor import Actor, ActorType
@@ -279,6 +279,32 @@ def allows(actor: Actor, permission: str, target: models.Model) -> bool:
     """Whether `actor` has `permission` on the saved row `target`, as the database has it now."""
     queryset = cast(ScopedQuerySet[models.Model], type(target)._default_manager.all())
     return queryset.visible_to(actor, permission).filter(pk=target.pk).exists()
+
+
+def permitted(actor: Actor, permissions: Collection[str], target: models.Model) -> frozenset[str]:
+    """Those of `permissions` that `actor` has on the saved row `target`: `allows` for many, in one query."""
+    if not permissions:
+        return frozenset()
+    paths = access_paths(type(target))
+    rules = {permission: visibility(paths, actor, permission) for permission in permissions}
+    # An empty rule holds for every row, and is no condition that SQL could be asked.
+    asked = {permission: rule for permission, rule in rules.items() if rule}
+    queryset = cast(ScopedQuerySet[models.Model], type(target)._default_manager.all()).live()
+    found = (
+        queryset.filter(pk=target.pk)
+        .annotate(
+            **{
+                f"may_{number}": Case(When(rule, then=True), default=False, output_field=BooleanField())
+                for number, rule in enumerate(asked.values())
+            }
+        )
+        .values_list("pk", *(f"may_{number}" for number in range(len(asked))))
+        .first()
+    )
+    if found is None:
+        return frozenset()
+    held = {permission for permission, may in zip(asked, found[1:], strict=True) if may}
+    return frozenset(held | (rules.keys() - asked.keys()))
 
 
 def allows_here(actor: Actor, permission: str) -> bool:

@@ -18,7 +18,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from unfold.admin import ModelAdmin
 
-from apps.core.access import ScopedQuerySet, allows, allows_here, is_present
+from apps.core.access import ScopedQuerySet, allows, allows_here, is_present, permitted
 from apps.core.actor import Actor
 from apps.core.errors import (
     Conflict,
@@ -210,11 +210,12 @@ class OperationAdmin(ModelAdmin):  # type: ignore[misc] # unfold has no types
 
     def buttons(self, request: HttpRequest, obj: Any) -> list[Button]:
         """The acts that `obj` offers to this person."""
-        actor = actor_of(request)
+        offered = {name: act for name, act in self.acts.items() if act.offered(obj)}
+        held = permitted(actor_of(request), {act.permission for act in offered.values()}, obj)
         return [
             Button(act.label, act_url(obj, name), act.tone, posts=act.at_once)
-            for name, act in self.acts.items()
-            if act.offered(obj) and allows(actor, act.permission, obj)
+            for name, act in offered.items()
+            if act.permission in held
         ]
 
     def render(

@@ -12,7 +12,7 @@ from apps.core.errors import InvalidInput
 _STYLED: tuple[tuple[type[forms.Widget], type[forms.Widget]], ...] = (
     (forms.EmailInput, widgets.UnfoldAdminEmailInputWidget),
     (forms.NumberInput, widgets.UnfoldAdminIntegerFieldWidget),
-    (forms.CheckboxSelectMultiple, widgets.UnfoldAdminCheckboxSelectMultiple),
+    (forms.CheckboxSelectMultiple, widgets.UnfoldAdminCheckboxSelectMultipleWidget),
     (forms.CheckboxInput, widgets.UnfoldBooleanSwitchWidget),
     (forms.Select, widgets.UnfoldAdminSelectWidget),
     (forms.ClearableFileInput, widgets.UnfoldAdminFileFieldWidget),

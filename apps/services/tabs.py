@@ -13,7 +13,7 @@ from django.core.paginator import Paginator
 from django.db import models
 from django.http import HttpRequest
 
-from apps.core.access import allows
+from apps.core.access import allows, permitted
 from apps.core.actor import Actor
 from apps.core.admin import actor_of, add_url, page_url
 from apps.core.pages import Button, Cell, Panel, Row, Tone, badge, code, link, marked
@@ -68,14 +68,12 @@ def register_tab(tab: ServiceTab) -> None:
 
 def tabs_of(actor: Actor, service: Service) -> list[ServiceTab]:
     """The tabs that `actor` may open on the page of `service`, in order."""
+    asked = {permission for tab in _tabs.values() for permission in (tab.permission, tab.also_permission)}
+    held = permitted(actor, asked - {""}, service)
     return [
         tab
         for tab in sorted(_tabs.values(), key=lambda tab: tab.order)
-        if tab.fits(service)
-        and (
-            allows(actor, tab.permission, service)
-            or bool(tab.also_permission and allows(actor, tab.also_permission, service))
-        )
+        if tab.fits(service) and held & {tab.permission, tab.also_permission}
     ]
 
 
@@ -124,8 +122,11 @@ class EntryTab:
         ]
         page = Paginator(found, ENTRIES_A_PAGE).get_page(request.GET.get("p"))
         cells = self.describe([entry.pk for entry, _ in page.object_list])
-        may_write = allows(actor, self.write_permission, service)
-        may_act = not self.buttons_permission or allows(actor, self.buttons_permission, service)
+        held = permitted(
+            actor, {self.write_permission, self.buttons_permission or self.read_permission}, service
+        )
+        may_write = self.write_permission in held
+        may_act = (self.buttons_permission or self.read_permission) in held
         return TabContent(
             panels=[
                 Panel(

@@ -8,7 +8,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model
 from django.utils import timezone
 
-from apps.core.access import PROJECT_PERMISSIONS, TenantRole, allows_here
+from apps.core.access import PROJECT_PERMISSIONS, TenantRole, allows, allows_here, permitted
 from apps.core.actor import Actor
 from apps.projects.memberships import operator_actor
 from apps.projects.models import Project, ProjectGrant
@@ -217,3 +217,13 @@ def test_rights_to_give_rights_are_no_grants(permission: str, cast: Cast) -> Non
 
     assert not found.exists()
     assert grantable.filter(codename="secret:reveal").count() == 2
+
+
+@pytest.mark.parametrize("name", ["alice", "mona", "bob", "tess", "vic", "carol", "finn", "mallory", "sue"])
+def test_many_permissions_in_one_query_are_those_asked_one_by_one(cast: Cast, name: str) -> None:
+    asked = sorted(PROJECT_PERMISSIONS | {"audit:read_non_secret"})
+    for actor in (cast.actor(name), Actor.command("tester"), Actor.anonymous(ORIGIN)):
+        for service in (cast.backend, cast.frontend):
+            one_by_one = {permission for permission in asked if allows(actor, permission, service)}
+
+            assert permitted(actor, asked, service) == one_by_one
