@@ -35,12 +35,12 @@ from apps.audit.events import Action, Outcome
 from apps.audit.operations import record, record_coalesced
 from apps.audit.targets import Target
 from apps.core.actor import Actor, Origin
+from apps.core.errors import Unreadable
 from apps.projects.memberships import operator_actor
 from apps.tenancy.models import User
 from nexus.console import mfa
 from nexus.console.limits import attempt
 from nexus.console.presence import forget_presence, local, remember_presence
-from nexus.console.refusals import refusing
 
 CODE_MAX_LENGTH = 40
 
@@ -186,7 +186,6 @@ class CodeForm(forms.Form):
 
 
 @method_decorator(sensitive_post_parameters("code"), name="dispatch")
-@method_decorator(refusing, name="dispatch")
 @method_decorator(login_stage_required(CodeStage.key, redirect_urlname="account_login"), name="dispatch")
 class CodeView(FormView):  # type: ignore[type-arg] # Django has no generic one at run time
     form_class = CodeForm
@@ -203,7 +202,11 @@ class CodeView(FormView):  # type: ignore[type-arg] # Django has no generic one 
             ended: HttpResponse = stage.abort()
             return ended
         guess = attempt(self.request, account=f"log-in:{user.pk}")
-        factor = mfa.spend_code(user, form.cleaned_data["code"])
+        try:
+            factor = mfa.spend_code(user, form.cleaned_data["code"])
+        except Unreadable as refusal:
+            form.add_error("code", refusal.detail)
+            return self.render_to_response(self.get_context_data(form=form), status=refusal.status)
         if factor is None:
             # Named, because whoever stands here knows the password.
             _tell_failure(self.request, user.audit_target())

@@ -49,7 +49,12 @@ def absent(client: Client) -> Client:
 
 
 def totp(secret: str, *, steps: int = 0) -> str:
-    """The code of RFC 6238 with its defaults, worked out here and not by the code under test."""
+    """The code of RFC 6238 with its defaults, worked out here and not by the code under test.
+
+    One of the step before is still good for the rest of this one; at its very end that is too short.
+    """
+    if steps < 0 and time.time() % 30 > 28:
+        time.sleep(2)
     counter = struct.pack(">Q", int(time.time()) // 30 + steps)
     digest = hmac.new(base64.b32decode(secret), counter, hashlib.sha1).digest()
     offset = digest[-1] & 15
