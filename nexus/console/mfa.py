@@ -26,7 +26,7 @@ from apps.audit.events import Action
 from apps.audit.operations import record
 from apps.core import crypto, keys
 from apps.core.access import require_presence
-from apps.core.actor import Actor
+from apps.core.actor import Actor, ActorType
 from apps.core.errors import Conflict, InvalidInput, NotFound, NotPermitted, Unreadable
 from apps.core.models import Purpose, ServerKey
 from apps.tenancy.models import User
@@ -72,7 +72,7 @@ class SealingAdapter(DefaultMFAAdapter):  # type: ignore[misc] # allauth has no 
             return crypto.unseal(key.secret, data, bound_to=_binding(key.id, owner)).decode()
         except (ValueError, crypto.DoesNotOpen, ServerKey.DoesNotExist):
             raise Unreadable(
-                "The stored second factor does not open. The operator of Nexus can reset it."
+                "The stored second factor does not open. Whoever runs Nexus can reset it."
             ) from None
 
     def get_totp_issuer(self) -> str:
@@ -219,11 +219,27 @@ def disable_second_factor(*, actor: Actor, user: User) -> None:
 
     Raises NotPermitted, ReauthenticationRequired, and NotFound where there is no second factor.
     """
-    user = _require_oneself(actor, user)
+    _take_away(actor, _require_oneself(actor, user))
+
+
+def _take_away(actor: Actor, user: User) -> None:
     if not has_second_factor(user):
         raise NotFound("There is no second factor to turn off.")
     _rows(user).delete()
     record(actor=actor, action=Action.MFA_DISABLED, target=user.audit_target(), changes={"method": "totp"})
+
+
+@transaction.atomic
+def reset_second_factor(*, actor: Actor, user: User) -> None:
+    """Take the second factor of `user` away, for somebody who lost device and recovery codes.
+
+    Only a command on the host may: whoever could do it from the console would be worth attacking for
+    it. Raises NotPermitted, and NotFound where there is none.
+    """
+    if actor.type is not ActorType.COMMAND:
+        raise NotPermitted("A second factor is reset by a command on the host.", target=user)
+    user = User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    _take_away(actor, user)
 
 
 @transaction.atomic

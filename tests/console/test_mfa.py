@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from io import StringIO
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from allauth.mfa.models import Authenticator
 from django.contrib.sessions.models import Session
+from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
@@ -16,7 +18,8 @@ from pytest_django import Settings
 from apps.audit.events import Action
 from apps.audit.models import AuditEvent
 from apps.core import keys
-from apps.core.errors import Conflict, InvalidInput, NotPermitted, ReauthenticationRequired
+from apps.core.actor import Actor
+from apps.core.errors import Conflict, InvalidInput, NotFound, NotPermitted, ReauthenticationRequired
 from apps.core.models import Purpose
 from apps.tenancy.models import User
 from nexus.console import gate, mfa
@@ -329,6 +332,22 @@ def test_nobody_touches_the_second_factor_of_another(cast: Cast) -> None:
         mfa.enable_second_factor(actor=actor, user=bob, secret=secret, code=totp(secret))
 
     assert not Authenticator.objects.exists()
+
+
+def test_a_command_resets_it_and_nobody_else(cast: Cast, command: Actor) -> None:
+    user = with_password(cast, "bob")
+    set_up_second_factor(sign_in(user))
+    for name in ("bob", "carol", "sue"):
+        with pytest.raises(NotPermitted):
+            mfa.reset_second_factor(actor=cast.actor(name), user=user)
+
+    call_command("reset_second_factor", "bob@example.org", "--json", stdout=StringIO())
+
+    assert is_in(sign_in(user))
+    event = AuditEvent.objects.get(action=Action.MFA_DISABLED)
+    assert (event.actor_type, event.object_key) == ("command", "bob@example.org")
+    with pytest.raises(NotFound):
+        mfa.reset_second_factor(actor=command, user=user)
 
 
 def test_one_at_a_time(cast: Cast) -> None:
