@@ -354,7 +354,7 @@ class OperationAdmin(ModelAdmin):  # type: ignore[misc] # unfold has no types
             "title": f"{act.label}: {obj}",
             "opts": self.opts,
             "act": act,
-            "object": obj,
+            "row": obj,
             "sentences": act.explain(actor, obj),
             "refusal": refusal,
             "back": page_url(obj),
