@@ -42,6 +42,15 @@ document.addEventListener("alpine:init", () => {
     },
   }));
 
+  /* Select2 tells its changes through jQuery alone. unfold carries them to fields on which others depend
+   * by statements in an attribute; the event itself does it too. */
+  for (const select of document.querySelectorAll("select[x-init^='const $']")) {
+    select.removeAttribute("x-init");
+    django.jQuery(select).on("select2:select select2:unselect select2:clear", () =>
+      select.dispatchEvent(new Event("change", { bubbles: true })),
+    );
+  }
+
   /* On <body>, so every expression of a page finds these names. `firstTab` is empty where a page has none. */
   Alpine.data("consolePage", (firstTab = "") => ({
     activeTab: firstTab,
