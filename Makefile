@@ -19,7 +19,7 @@ run:
 # The whole suite on either database. The second run happens even if the first one fails.
 test:
 	@.ci/venv dev
-	@sh tests/provision.sh $(if $(DATABASE_URL),,postgresql) $(if $(REDIS_URL),,redis-server)
+	@sh tests/provision.sh $(if $(DATABASE_URL),,postgresql) $(if $(REDIS_URL),,redis-server) chromium
 	@status=0; \
 	for backing in sqlite postgresql; do \
 		$(python) -m pytest --backing $$backing $(ARGS) || status=1; \

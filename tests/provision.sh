@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install those of the named Debian packages whose programs are missing.
-# Usage: tests/provision.sh [postgresql] [redis-server] [wrk] [nginx] [python3.11-venv]
+# Usage: tests/provision.sh [postgresql] [redis-server] [chromium] [wrk] [nginx] [python3.11-venv]
 set -eu
 
 is_present() {

@@ -1,0 +1,8 @@
+"""The settings of the suite for a server of its own, with pages of stock unfold beside the console."""
+
+from nexus.settings.test import *  # noqa: F403
+from nexus.settings.test import NEXUS_BIND
+
+NEXUS_PUBLIC_URL = f"http://{NEXUS_BIND}"
+CSRF_TRUSTED_ORIGINS = [NEXUS_PUBLIC_URL]
+ROOT_URLCONF = "tests.browser.urls"
