@@ -2,6 +2,7 @@
 
 import pytest
 from django.test import Client
+from pytest_django import Settings
 
 from apps.audit.events import Action
 from apps.audit.models import AuditEvent
@@ -96,8 +97,8 @@ def test_a_given_password_has_to_be_changed_first(cast: Cast) -> None:
     assert client.get("/admin/").status_code == 200
 
 
-def test_the_password_comes_before_the_second_factor(cast: Cast, settings: object) -> None:
-    settings.NEXUS_REQUIRE_MFA = True  # type: ignore[attr-defined]
+def test_the_password_comes_before_the_second_factor(cast: Cast, settings: Settings) -> None:
+    settings.NEXUS_REQUIRE_MFA = True
     user = with_password(cast, "carol")
     User.objects.filter(pk=user.pk).update(must_change_password=True)
     client = sign_in(user)
