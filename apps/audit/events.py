@@ -15,12 +15,16 @@ class Action(StrEnum):
     PASSWORD_CHANGED = "password.changed"  # noqa: S105 - the name of an action
     PRESENCE_PROVED = "presence.proved"
     PRESENCE_FAILED = "presence.failed"
+    ACCESS_TOKEN_ISSUED = "access_token.issued"  # noqa: S105 - the name of an action
+    ACCESS_TOKEN_REVOKED = "access_token.revoked"  # noqa: S105 - the name of an action
     # Tenants
     TENANT_CREATED = "tenant.created"
     TENANT_UPDATED = "tenant.updated"
     TENANT_MEMBER_ADDED = "tenant_member.added"
     TENANT_MEMBER_ROLE_CHANGED = "tenant_member.role_changed"
     TENANT_MEMBER_REMOVED = "tenant_member.removed"
+    SERVICE_ACCOUNT_CREATED = "service_account.created"
+    SERVICE_ACCOUNT_DELETED = "service_account.deleted"
     # Projects
     PROJECT_CREATED = "project.created"
     PROJECT_UPDATED = "project.updated"

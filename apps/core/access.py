@@ -121,9 +121,17 @@ SCOPE_PERMISSIONS: Mapping[str, frozenset[str]] = {
 }
 _WORKLOAD_CEILING = frozenset().union(*SCOPE_PERMISSIONS.values())
 
+# What an access token may carry (SPEC 10): not the rights to manage tokens, members or accounts.
+TOKEN_PERMISSIONS = (PROJECT_PERMISSIONS | TENANT_PERMISSIONS) - {
+    "member:manage",
+    "tenant:manage_members",
+}
+
 # What a kind of actor may ever use, whatever its rows say. People and commands have no ceiling
 # here: people's rights are their roles, commands act for whoever has the host.
 CREDENTIAL_CEILINGS: Mapping[ActorType, frozenset[str]] = {
+    ActorType.ACCESS_TOKEN: TOKEN_PERMISSIONS,
+    ActorType.SERVICE_ACCOUNT: TOKEN_PERMISSIONS,
     ActorType.API_KEY: _WORKLOAD_CEILING,
     ActorType.WORKLOAD_SESSION: _WORKLOAD_CEILING,
     ActorType.ANONYMOUS: frozenset(),
@@ -195,7 +203,9 @@ def visibility(paths: AccessPaths, actor: Actor, permission: str) -> Q:
             if permission in actor.permissions and paths.service and actor.service_id:
                 return Q(**{paths.service: actor.service_id})
             return NOTHING
-        case ActorType.OPERATOR | ActorType.ACCESS_TOKEN:
+        case ActorType.ACCESS_TOKEN | ActorType.SERVICE_ACCOUNT if permission not in actor.permissions:
+            return NOTHING
+        case ActorType.OPERATOR | ActorType.ACCESS_TOKEN | ActorType.SERVICE_ACCOUNT:
             return _of_roles(paths, actor, permission) | _of_grants(paths, actor, permission)
         case _:
             return NOTHING
@@ -279,6 +289,21 @@ def allows(actor: Actor, permission: str, target: models.Model) -> bool:
     """Whether `actor` has `permission` on the saved row `target`, as the database has it now."""
     queryset = cast(ScopedQuerySet[models.Model], type(target)._default_manager.all())
     return queryset.visible_to(actor, permission).filter(pk=target.pk).exists()
+
+
+def held_somewhere(actor: Actor, permissions: Collection[str]) -> frozenset[str]:
+    """Those of `permissions` that a role gives `actor` in at least one tenant or project.
+
+    Extra grants are not looked at: what they give ends by itself, and is not for handing on.
+    """
+    held: set[str] = set()
+    for tenant_role in actor.tenant_roles.values():
+        held |= TENANT_ROLE_PERMISSIONS[TenantRole(tenant_role)]
+        if tenant_role == TenantRole.OWNER:
+            held |= PROJECT_ROLE_PERMISSIONS[ProjectRole.OWNER].keys()
+    for project_role in actor.project_roles.values():
+        held |= PROJECT_ROLE_PERMISSIONS[ProjectRole(project_role)].keys()
+    return frozenset(held & set(permissions))
 
 
 def permitted(actor: Actor, permissions: Collection[str], target: models.Model) -> frozenset[str]:

@@ -1,5 +1,6 @@
 """The Actor of a person, with the memberships that hold at this moment."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from django.db.models import Q
@@ -7,7 +8,8 @@ from django.utils import timezone
 
 from apps.core.actor import Actor, ActorType, Origin
 from apps.projects.models import ProjectMember
-from apps.tenancy.models import TenantMember, User
+from apps.tenancy.models import AccessToken, TenantMember, User
+from apps.tenancy.tokens import actor_type
 
 _NOWHERE = Origin()
 
@@ -34,4 +36,19 @@ def operator_actor(user: User, *, origin: Origin = _NOWHERE, present_at: datetim
         tenant_roles=dict(tenants.values_list("tenant_id", "role")) if active else {},
         project_roles=dict(projects.values_list("project_id", "role")) if active else {},
         present_at=present_at,
+    )
+
+
+def token_actor(token: AccessToken, *, origin: Origin = _NOWHERE) -> Actor:
+    """Who acts by an access token: its bearer's rights of this moment, as far as its scopes go.
+
+    It is no superuser's hand: accounts and tenants are managed by people in a session.
+    """
+    bearer = operator_actor(token.user, origin=origin)
+    return replace(
+        bearer,
+        type=actor_type(token),
+        name=str(token.user.service_account) if token.user.is_service_account else token.user.email,
+        is_superuser=False,
+        permissions=frozenset(token.scopes),
     )

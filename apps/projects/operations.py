@@ -237,6 +237,8 @@ def set_project_member(*, actor: Actor, project: Project, user: User, role: Proj
     _require_may_give(actor, project, role)
     if actor.user_id == user.pk:
         raise NotPermitted("Nobody changes their own role.", permission="member:manage", target=project)
+    if user.is_service_account:
+        _require_fitting_account(project, user, role)
     project = Project.objects.locked(project.pk)
     member = ProjectMember.objects.filter(project=project, user=user).first()
     if member is None:
@@ -270,6 +272,14 @@ def set_project_member(*, actor: Actor, project: Project, user: User, role: Proj
         changes={"role": [before, role]},
     )
     return member
+
+
+def _require_fitting_account(project: Project, user: User, role: ProjectRole) -> None:
+    """A service account works in projects of its own tenant, and owns none: owners are people."""
+    if user.service_account.tenant_id != project.tenant_id:
+        raise NotFound(f"There is no operator {user.email}. Make one with create_operator first.")
+    if role == ProjectRole.OWNER:
+        raise InvalidInput.of("role", "A service account owns nothing; give it a role up to manager.")
 
 
 def _require_another_owner(project: Project, member: ProjectMember) -> None:

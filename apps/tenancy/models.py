@@ -27,6 +27,8 @@ class User(AbstractBaseUser, Identified, Versioned):
     is_superuser = models.BooleanField(default=False)
     # `create_operator` prints a password that others may have seen; the console asks for a new one.
     must_change_password = models.BooleanField(default=False)
+    # The body of a service account: it has roles as people have, but no password and no mail.
+    is_service_account = models.BooleanField(default=False, editable=False)
 
     USERNAME_FIELD = "email"
     EMAIL_FIELD = "email"
@@ -108,3 +110,58 @@ class TenantMember(Identified, Versioned, Scoped):
 
     def audit_target(self) -> Target:
         return Target("tenant_member", str(self.pk), self.user.email, tenant_id=self.tenant_id)
+
+
+class ServiceAccount(Identified, Versioned, Scoped):
+    """A non-person actor of a tenant: automation with access tokens and with roles in projects.
+
+    Its roles hang on `user`, which nobody can log in as: members, grants and rights then mean the
+    same for automation as for people.
+    """
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="service_accounts")
+    user = models.OneToOneField(User, on_delete=models.PROTECT, related_name="service_account")
+    name = models.CharField(max_length=63)
+    description = models.CharField(max_length=255, blank=True)
+
+    access_paths = AccessPaths(tenant="tenant_id", deleted=("tenant__deleted_at",))
+    objects = ScopedQuerySet["ServiceAccount"].as_manager()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["tenant", "name"], name="tenancy_serviceaccount_name")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def audit_target(self) -> Target:
+        return Target("service_account", str(self.pk), self.name, tenant_id=self.tenant_id)
+
+
+class AccessToken(Identified, Versioned):
+    """A token of a person or service account for the management API. Its text was shown once.
+
+    What it may do is `scopes` (permissions) as far as its bearer still has them at each use.
+    """
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="access_tokens")
+    name = models.CharField(max_length=100)
+    last4 = models.CharField(max_length=4)
+    digest = models.BinaryField(max_length=32, unique=True)
+    pepper_id = models.UUIDField()
+    # Binds digest, bearer, scopes and expiry: a row that was edited in the database is no token.
+    mac = models.BinaryField(max_length=32)
+    scopes = models.JSONField(default=list)
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def audit_target(self) -> Target:
+        account = getattr(self.user, "service_account", None) if self.user.is_service_account else None
+        return Target(
+            "access_token", str(self.pk), self.name, tenant_id=account.tenant_id if account else None
+        )

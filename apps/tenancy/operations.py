@@ -151,6 +151,8 @@ def set_tenant_member(*, actor: Actor, tenant: Tenant, user: User, role: TenantR
         raise NotPermitted(
             "Nobody changes their own role.", permission="tenant:manage_members", target=tenant
         )
+    if user.is_service_account:
+        raise InvalidInput.of("email", "A service account belongs to the tenant that made it, as a member.")
     _locked(tenant)
     member = TenantMember.objects.filter(tenant=tenant, user=user).first()
     if member is None:
