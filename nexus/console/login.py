@@ -81,6 +81,9 @@ class LoginAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth has n
         # Answers are pages, whatever the headers ask for.
         return False
 
+    def add_message(self, *args: Any, **options: Any) -> None:
+        """allauth's remarks ("Successfully signed in as …") say what the page shows."""
+
     def get_login_stages(self) -> list[str]:
         return ["nexus.console.login.CodeStage"]
 
