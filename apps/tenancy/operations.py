@@ -12,7 +12,7 @@ from apps.audit.operations import record
 from apps.core.access import TenantRole, require, require_here, require_presence
 from apps.core.actor import Actor
 from apps.core.changes import ChangeEvent, announce
-from apps.core.errors import AlreadyExists, InvalidInput, LastOwner, NotFound, NotPermitted
+from apps.core.errors import AlreadyExists, InvalidInput, LastOwner, NotFound, NotPermitted, VersionConflict
 from apps.core.names import require_name, require_slug
 from apps.tenancy.models import Tenant, TenantMember, User
 
@@ -121,11 +121,15 @@ def _locked(tenant: Tenant) -> Tenant:
 
 
 @transaction.atomic
-def change_tenant(*, actor: Actor, tenant: Tenant, name: str) -> Tenant:
-    """Give the tenant another name; its slug stays. Raises NotPermitted and InvalidInput."""
+def change_tenant(
+    *, actor: Actor, tenant: Tenant, name: str, expected_row_version: int | None = None
+) -> Tenant:
+    """Give the tenant another name; its slug stays. Raises NotPermitted, InvalidInput, VersionConflict."""
     require(actor, "tenant:change", tenant)
     name = require_name(name)
     tenant = _locked(tenant)
+    if expected_row_version is not None and tenant.row_version != expected_row_version:
+        raise VersionConflict
     before = tenant.name
     if before == name:
         return tenant

@@ -157,6 +157,8 @@ STORAGES: dict[str, dict[str, Any]] = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 
+# Who comes to /api/v1/manage; the apps below may not import it.
+NEXUS_MANAGE_AUTHENTICATION = "nexus.authentication.ManageAuthentication"
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["nexus.authentication.WorkloadAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["apps.core.api.permissions.ActorRequired"],

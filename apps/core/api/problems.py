@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
-from rest_framework import exceptions, views
+from rest_framework import exceptions, serializers, views
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -37,6 +37,20 @@ _FRAMEWORK_ERRORS: tuple[tuple[type[Exception], type[NexusError]], ...] = (
     (exceptions.UnsupportedMediaType, UnsupportedMediaType),
     (exceptions.ParseError, MalformedRequest),
 )
+
+
+class ProblemSerializer(serializers.Serializer[dict[str, object]]):
+    """RFC 9457, with the members of ours."""
+
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    detail = serializers.CharField()
+    code = serializers.CharField()
+    request_id = serializers.CharField()
+    errors = serializers.DictField(  # type: ignore[assignment]
+        child=serializers.ListField(child=serializers.CharField()), required=False
+    )
 
 
 def as_nexus_error(error: Exception) -> NexusError | None:

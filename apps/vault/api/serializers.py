@@ -52,17 +52,3 @@ class SecretValueSerializer(SecretItemSerializer):
 
 class SecretListSerializer(serializers.Serializer[dict[str, object]]):
     secrets = SecretItemSerializer(many=True)
-
-
-class ProblemSerializer(serializers.Serializer[dict[str, object]]):
-    """RFC 9457, with the members of ours."""
-
-    type = serializers.CharField()
-    title = serializers.CharField()
-    status = serializers.IntegerField()
-    detail = serializers.CharField()
-    code = serializers.CharField()
-    request_id = serializers.CharField()
-    errors = serializers.DictField(  # type: ignore[assignment]
-        child=serializers.ListField(child=serializers.CharField()), required=False
-    )

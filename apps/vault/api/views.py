@@ -13,13 +13,13 @@ from apps.audit.operations import record_denial
 from apps.audit.targets import target_of
 from apps.core.actor import Actor
 from apps.core.api import requests
+from apps.core.api.problems import ProblemSerializer
 from apps.core.errors import InvalidCredential, InvalidInput, NotFound, NotPermitted, VersionConflict
 from apps.core.names import is_entry_key
 from apps.services.credentials import Credential
 from apps.services.models import Service
 from apps.vault import operations
 from apps.vault.api.serializers import (
-    ProblemSerializer,
     SecretListSerializer,
     SecretValueSerializer,
     SecretWriteSerializer,

@@ -1,0 +1,81 @@
+"""What all doors of the management API share (SPEC 10)."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar, cast
+from uuid import UUID
+
+from django.conf import settings
+from django.db import models
+from django.utils.module_loading import import_string
+from rest_framework import serializers
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apps.audit.operations import record_denial
+from apps.audit.targets import target_of
+from apps.core.access import ScopedQuerySet, allows
+from apps.core.actor import Actor
+from apps.core.errors import InvalidInput, NotFound, NotPermitted
+
+M = TypeVar("M", bound=models.Model)
+
+
+class ManageView(APIView):
+    """A door for people and automation: a session with its CSRF token, or an access token."""
+
+    def get_authenticators(self) -> list[BaseAuthentication]:
+        # Named by the settings: who a session is, only the composition root can say.
+        return [import_string(settings.NEXUS_MANAGE_AUTHENTICATION)()]
+
+    def record_denied(self, request: Request, refusal: NotPermitted) -> None:
+        # Who was refused at the door itself is nobody yet, and asking `user` would ask the door again.
+        actor: object = getattr(request, "_user", None)
+        if isinstance(actor, Actor):
+            record_denial(actor=actor, permission=refusal.permission, target=target_of(refusal.target))
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        final = super().finalize_response(request, response, *args, **kwargs)
+        final["Cache-Control"] = "private, no-store"
+        final["Vary"] = "Authorization, Cookie, Origin"
+        return final
+
+
+def actor_of(request: Request) -> Actor:
+    return cast(Actor, request.user)
+
+
+def visible(request: Request, rows: "ScopedQuerySet[M]", permission: str, pk: UUID) -> M:
+    """The row, if it exists for this actor. Raises NotFound alike for all others."""
+    found = rows.visible_to(actor_of(request), permission).filter(pk=pk).first()
+    if found is None:
+        raise NotFound
+    return found
+
+
+def require_list(request: Request, permission: str, scope: models.Model) -> None:
+    """Raise NotPermitted where the actor sees `scope` but may not read that collection of it (SPEC 3)."""
+    if not allows(actor_of(request), permission, scope):
+        raise NotPermitted(permission=permission, target=scope)
+
+
+def body_of(
+    request: Request, shape: type[serializers.Serializer[Any]], *, partial: bool = False
+) -> Mapping[str, Any]:
+    """The body by its shape. Raises InvalidInput, also for members that the shape does not have."""
+    if not isinstance(request.data, dict):
+        raise InvalidInput.of("", "Send a JSON object.")
+    serializer = shape(data=request.data, partial=partial)
+    unknown = sorted(request.data.keys() - serializer.fields.keys())
+    if unknown:
+        # Not repeated: what came in the wrong place may be a value.
+        known = ", ".join(serializer.fields)
+        raise InvalidInput.of("", f"The body has members that mean nothing here. Known are: {known}.")
+    serializer.is_valid(raise_exception=True)
+    return cast(Mapping[str, Any], serializer.validated_data)
+
+
+def tagged(row: Any, document: Mapping[str, Any], *, status: int = 200) -> Response:
+    """A row with its ETag: the `row_version` that If-Match takes."""
+    return Response(dict(document), status=status, headers={"ETag": f'"{row.row_version}"'})
