@@ -1,7 +1,9 @@
 # `make run` starts Nexus; the rest is for working on it. CONTRIBUTING.md tells more.
 
-# Further arguments for pytest (`make test ARGS="-k sync -n 2"`) or for the lock (`make lock ARGS=--upgrade`).
+# Further arguments for pytest (`make test ARGS="-k sync"`) or for the lock (`make lock ARGS=--upgrade`).
 ARGS ?=
+# How many processes run the tests; `auto` is one a processor.
+JOBS ?= auto
 
 python := .venv/bin/python
 as_test := NEXUS_ENV=test DATABASE_URL=sqlite://:memory: $(python)
@@ -22,7 +24,7 @@ test:
 	@sh tests/provision.sh $(if $(DATABASE_URL),,postgresql) $(if $(REDIS_URL),,redis-server) chromium
 	@status=0; \
 	for backing in sqlite postgresql; do \
-		$(python) -m pytest --backing $$backing $(ARGS) || status=1; \
+		$(python) -m pytest --backing $$backing -n $(JOBS) --dist loadgroup $(ARGS) || status=1; \
 	done; \
 	exit $$status
 

@@ -55,13 +55,16 @@ _FLAGS = (
 # The pages are the same on either database, and a browser takes a minute: once is enough, on what
 # production uses.
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("backing") == "postgresql":
-        return
     here = Path(__file__).parent
-    left_out = [item for item in items if here in item.path.parents]
-    if left_out:
-        items[:] = [item for item in items if item not in left_out]
-        config.hook.pytest_deselected(items=left_out)
+    ours = [item for item in items if here in item.path.parents]
+    if config.getoption("backing") == "postgresql":
+        # One server and one browser for all of them: they stay in one process of the run.
+        for item in ours:
+            item.add_marker(pytest.mark.xdist_group("browser"))
+        return
+    if ours:
+        items[:] = [item for item in items if item not in ours]
+        config.hook.pytest_deselected(items=ours)
 
 
 @dataclass(frozen=True)
