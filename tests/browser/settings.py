@@ -6,3 +6,6 @@ from nexus.settings.test import NEXUS_BIND
 NEXUS_PUBLIC_URL = f"http://{NEXUS_BIND}"
 CSRF_TRUSTED_ORIGINS = [NEXUS_PUBLIC_URL]
 ROOT_URLCONF = "tests.browser.urls"
+
+# The console has no search in its sidebar; that of unfold must run under the policy all the same.
+UNFOLD_STOCK = {"SIDEBAR": {"show_search": True}, "COMMAND": {"show_history": True}}

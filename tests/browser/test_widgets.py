@@ -117,6 +117,44 @@ def test_the_slash_leads_to_the_search(signed_in_page: SignIn) -> None:
     expect(page.locator("#result_list")).to_contain_text("checkout")
 
 
+def test_the_palette_opens_finds_and_goes(signed_in_page: SignIn) -> None:
+    page = signed_in_page()
+    page.goto("/stock/flags/flag/")
+    field = page.locator("#search-input-command")
+    expect(field).to_be_hidden()
+
+    page.keyboard.press("Control+k")
+    expect(field).to_be_focused()
+    page.keyboard.type("serv")
+    expect(page.locator("#command-results-list a").first).to_be_visible()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+
+    expect(page).to_have_url(re.compile("/stock/services/"))
+    page.keyboard.press("Control+k")
+    expect(page.locator("#command-history a").first).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(field).to_be_hidden()
+
+
+def test_the_sidebars_search_finds_and_goes(signed_in_page: SignIn) -> None:
+    page = signed_in_page()
+    page.goto("/stock/flags/flag/")
+    found = page.locator("#search-results a")
+
+    page.keyboard.press("t")
+    page.keyboard.type("serv")
+    expect(found.first).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(found.first).to_be_hidden()
+    page.keyboard.type("services")
+    expect(found.first).to_be_visible()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+
+    expect(page).to_have_url(re.compile("/stock/services/"))
+
+
 def test_rows_are_chosen_for_an_action(signed_in_page: SignIn) -> None:
     page = signed_in_page()
     page.goto("/stock/services/service/")

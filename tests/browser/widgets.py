@@ -17,6 +17,8 @@ from apps.tenancy.models import User
 
 
 class StockSite(UnfoldAdminSite):
+    settings_name = "UNFOLD_STOCK"
+
     def has_permission(self, request: HttpRequest) -> bool:
         return isinstance(request.user, User) and request.user.is_active
 
