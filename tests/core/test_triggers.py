@@ -118,6 +118,7 @@ def test_no_row_moves_to_another_owner(cast: Cast, command: Actor) -> None:
         (DataKey.objects.filter(project_id=cast.project.pk), {"tenant_id": cast.other_tenant.pk}),
         (ApiKey.objects.filter(service=cast.backend), {"service": cast.frontend}),
         (ApiKey.objects.filter(service=cast.backend), {"scopes": ["read", "write"]}),
+        (ApiKey.objects.filter(service=cast.backend), {"digest": b"x" * 32}),
         (Secret.objects.all(), {"service": cast.child}),
         (Config.objects.all(), {"service": cast.child}),
         (SecretVersion.objects.all(), {"version": 7}),
@@ -147,6 +148,15 @@ def test_a_dropped_guard_is_named_and_migrate_puts_it_back(transactional_db: Non
     call_command("migrate", verbosity=0)
 
     assert missing == [name]
+    assert triggers.missing() == []
+
+
+def test_guards_survive_every_migration_backwards_and_forwards(transactional_db: None) -> None:
+    for app in ("vault", "flags", "services"):
+        call_command("migrate", app, "zero", verbosity=0)
+        assert triggers.missing() == []
+    call_command("migrate", verbosity=0)
+
     assert triggers.missing() == []
 
 

@@ -1,4 +1,4 @@
-"""Secrets and configs in the console. A secret's value leaves by the reveal alone."""
+"""Secrets in the console. A value leaves by the reveal alone."""
 
 import base64
 from collections.abc import Sequence
@@ -6,11 +6,10 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
-from django.contrib import admin, messages
-from django.db.models import F, QuerySet
+from django.contrib import admin
+from django.db.models import F
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.views.decorators.http import require_POST
@@ -19,78 +18,35 @@ from apps.core.access import allows
 from apps.core.actor import Actor
 from apps.core.admin import (
     Act,
-    OperationAdmin,
     actor_of,
     page_url,
     presence_redirect,
-    stand_in,
-    values_filter,
 )
 from apps.core.errors import InvalidInput, ReauthenticationRequired
-from apps.core.forms import OperationForm
 from apps.core.pages import (
     Button,
     Cell,
-    Page,
     Panel,
     Row,
     Tone,
     badge,
-    clipped,
-    environment_badge,
     masked,
-    mono_block,
     when,
 )
 from apps.services.models import Kind, Service
 from apps.services.tabs import EntryTab, TabContent, tab_url
 from apps.vault import operations
-from apps.vault.models import Config, ConfigType, ConfigVersion, Entry, Secret, SecretType, SecretVersion
-from apps.vault.values import DESCRIPTION_MAX_LENGTH, VALUE_MAX_BYTES, parse_config_text
-
-VERSIONS_SHOWN = 100
-_KEY_HELP = "Letters, digits and _ . : - ; for example stripe.key. It never changes its case."
-_VALUE_ATTRS = {"rows": 5, "autocomplete": "off", "spellcheck": "false", "class": "nx-code-field"}
-
-
-def _is_umbrella(form: OperationForm) -> bool:
-    service = form.parent or form.instance.service
-    return bool(service.is_umbrella)
-
-
-class EntryForm(OperationForm):
-    """What new and changed entries have in common."""
-
-    description = forms.CharField(
-        max_length=DESCRIPTION_MAX_LENGTH,
-        required=False,
-        help_text="Of this version: why it changed. Everybody who lists keys reads it.",
-    )
-    is_final = forms.BooleanField(
-        required=False, label="Final", help_text="Services that inherit this key cannot replace it."
-    )
-    # The version that the page showed: a write after somebody else's is refused.
-    expected_version = forms.IntegerField(required=False, widget=forms.HiddenInput)
-
-    def prepare(self) -> None:
-        if not _is_umbrella(self):
-            del self.fields["is_final"]
-        if self.instance is None:
-            del self.fields["expected_version"]
-        else:
-            self.initial.setdefault("expected_version", self.instance.active_version)
-            self.initial.setdefault("is_final", self.instance.is_final)
-
-    @property
-    def service(self) -> Service:
-        found: Service = self.parent or self.instance.service
-        return found
-
-    def precondition(self) -> dict[str, Any]:
-        """Only create, or only over the version that was seen."""
-        if self.instance is None:
-            return {"only_create": True}
-        return {"expected_version": self.cleaned_data.get("expected_version")}
+from apps.vault.admin.entries import (
+    KEY_HELP,
+    VALUE_ATTRS,
+    VERSIONS_SHOWN,
+    EntryAdmin,
+    EntryForm,
+    what_deleting_does,
+    written_by,
+)
+from apps.vault.models import Entry, Secret, SecretType, SecretVersion
+from apps.vault.values import VALUE_MAX_BYTES
 
 
 class SecretVersionForm(EntryForm):
@@ -101,7 +57,7 @@ class SecretVersionForm(EntryForm):
     value = forms.CharField(
         required=False,
         strip=False,
-        widget=forms.Textarea(attrs=_VALUE_ATTRS),
+        widget=forms.Textarea(attrs=VALUE_ATTRS),
         help_text=f"Taken as it is, up to {VALUE_MAX_BYTES // 1024} KiB.",
     )
     file = forms.FileField(required=False, help_text="Instead of text: a file, byte for byte.")
@@ -134,118 +90,12 @@ class SecretForm(SecretVersionForm):
 
     title = "New secret"
     submit_label = "Save"
-    key = forms.CharField(max_length=255, help_text=_KEY_HELP)
-
-
-class ConfigVersionForm(EntryForm):
-    """A new version of a config."""
-
-    title = "Change the value"
-    type = forms.ChoiceField(choices=ConfigType.choices)
-    value = forms.CharField(
-        required=False,
-        strip=False,
-        widget=forms.Textarea(attrs=_VALUE_ATTRS),
-        help_text="A string as it is; a number, boolean or JSON value in JSON.",
-    )
-    field_order = ["key", "type", "value", "description", "is_final"]
-
-    def prepare(self) -> None:
-        super().prepare()
-        if self.instance is not None:
-            version = self.instance.versions.filter(version=self.instance.active_version).first()
-            if version is not None:
-                self.initial.setdefault("type", version.type)
-                self.initial.setdefault("value", version.text)
-
-    def operate(self) -> Entry:
-        given = self.cleaned_data
-        return operations.set_config(
-            actor=self.actor,
-            service=self.service,
-            key=given["key"] if self.instance is None else self.instance.key,
-            value=parse_config_text(given["type"], given["value"].replace("\r\n", "\n")),
-            type=given["type"],
-            description=given["description"],
-            is_final=given.get("is_final"),
-            **self.precondition(),
-        ).entry
-
-
-class ConfigForm(ConfigVersionForm):
-    """A new config."""
-
-    title = "New config"
-    key = forms.CharField(max_length=255, help_text=_KEY_HELP)
-
-
-class EntryAdmin(OperationAdmin):
-    """What lists and pages of secrets and configs have in common."""
-
-    parent_model = Service
-    parent_permission = "service:read"
-    tab = ""
-
-    list_display = ("key", "service", "environment", "active_version", "is_final", "updated_at")
-    list_select_related = ("service__project__tenant",)
-    list_filter = (
-        values_filter("service__project__slug", "project", "project"),
-        values_filter("service__environment", "environment", "environment"),
-    )
-    search_fields = ("key",)
-    ordering = ("service", "key")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).select_related("service__project__tenant")
-
-    @admin.display(description="environment", ordering="service__environment")
-    def environment(self, entry: Entry) -> Cell:
-        return environment_badge(entry.service.environment)
-
-    def page(self, request: HttpRequest, entry: Any) -> Page:
-        service = entry.service
-        stand_in(request, service)
-        badges = [environment_badge(service.environment)]
-        if entry.is_final:
-            badges.append(badge("final", Tone.INFO))
-        return Page(
-            title=entry.key,
-            crumbs=[
-                (service.project.slug, page_url(service.project)),
-                (f"{service.environment}/{service.slug}", tab_url(service, self.tab)),
-            ],
-            badges=badges,
-            buttons=self.buttons(request, entry),
-            panels=[self.versions(request, entry)],
-        )
-
-    def versions(self, request: HttpRequest, entry: Any) -> Panel:
-        raise NotImplementedError
-
-    def made(self, request: HttpRequest, form: OperationForm, made: Entry) -> HttpResponseBase:
-        messages.success(request, f"{made.key} is at version {made.active_version}.")
-        return redirect(tab_url(made.service, self.tab) if form.instance is None else page_url(made))
-
-
-def _by(version: Any) -> str:
-    return version.created_by or "–"
+    key = forms.CharField(max_length=255, help_text=KEY_HELP)
 
 
 def _delete_secret(actor: Actor, secret: Secret) -> str:
     operations.delete_secret(actor=actor, service=secret.service, key=secret.key)
     return f"{secret.key} is deleted. It can be restored for 30 days."
-
-
-def _delete_config(actor: Actor, config: Config) -> str:
-    operations.delete_config(actor=actor, service=config.service, key=config.key)
-    return f"{config.key} is deleted. It can be restored for 30 days."
-
-
-def _what_deleting_does(actor: Actor, entry: Entry) -> Sequence[str]:
-    return [
-        f"{entry.key} leaves the snapshots of {entry.service} and of what inherits from it at once.",
-        "Its versions are kept for 30 days; writing the key again brings it back.",
-    ]
 
 
 @admin.register(Secret)
@@ -263,7 +113,7 @@ class SecretAdmin(EntryAdmin):
             "Delete",
             "secret:write",
             _delete_secret,
-            _what_deleting_does,
+            what_deleting_does,
             tone="danger",
             returns=lambda secret: tab_url(secret.service, "secrets"),
         )
@@ -337,7 +187,7 @@ class SecretAdmin(EntryAdmin):
                     version.type,
                     "–" if version.destroyed_at else f"{version.size_bytes:,} bytes",
                     version.description or "–",
-                    _by(version),
+                    written_by(version),
                     when(version.created_at),
                 ],
                 [
@@ -375,77 +225,10 @@ def _download(revealed: operations.Revealed) -> HttpResponseBase:
     return _not_kept(answer)
 
 
-@admin.register(Config)
-class ConfigAdmin(EntryAdmin):
-    read_permission = "config:read"
-    add_form = ConfigForm
-    add_permission = "config:write"
-    change_form = ConfigVersionForm
-    change_permission = "config:write"
-    tab = "configs"
-    acts = {
-        "delete": Act(
-            "Delete",
-            "config:write",
-            _delete_config,
-            _what_deleting_does,
-            tone="danger",
-            returns=lambda config: tab_url(config.service, "configs"),
-        )
-    }
-
-    def page(self, request: HttpRequest, entry: Config) -> Page:
-        page = super().page(request, entry)
-        version = entry.versions.filter(version=entry.active_version).first()
-        facts = [("Value", mono_block(version.text)), ("Type", version.type)] if version else []
-        return Page(
-            title=page.title,
-            crumbs=page.crumbs,
-            badges=page.badges,
-            buttons=page.buttons,
-            facts=facts,
-            panels=page.panels,
-        )
-
-    def versions(self, request: HttpRequest, entry: Config) -> Panel:
-        rows = [
-            Row(
-                [
-                    f"{version.version}",
-                    badge("active", Tone.GOOD) if version.version == entry.active_version else badge("older"),
-                    version.type,
-                    badge("destroyed") if version.destroyed_at else clipped(version.text),
-                    version.description or "–",
-                    _by(version),
-                    when(version.created_at),
-                ]
-            )
-            for version in entry.versions.order_by("-version")[:VERSIONS_SHOWN]
-        ]
-        return Panel("Versions", ("Version", "State", "Type", "Value", "Description", "By", "Written"), rows)
-
-
-# ---- the tabs of a service's page
-
-
 def _describe_secrets(ids: list[UUID]) -> dict[UUID, Sequence[Cell]]:
     rows = SecretVersion.objects.filter(secret__in=ids, version=F("secret__active_version")).defer("sealed")
     return {
         row.secret_id: (masked(), row.type, f"{row.version}", row.description or "–", when(row.created_at))
-        for row in rows
-    }
-
-
-def _describe_configs(ids: list[UUID]) -> dict[UUID, Sequence[Cell]]:
-    rows = ConfigVersion.objects.filter(config__in=ids, version=F("config__active_version"))
-    return {
-        row.config_id: (
-            clipped(row.text),
-            row.type,
-            f"{row.version}",
-            row.description or "–",
-            when(row.created_at),
-        )
         for row in rows
     }
 
@@ -473,13 +256,3 @@ SecretTab(
     buttons=_reveal_button,
     buttons_permission="secret:reveal",
 ).register(order=10, fits=lambda service: service.kind == Kind.BACKEND)
-
-EntryTab(
-    model=Config,
-    name="configs",
-    title="Configs",
-    columns=("Value", "Type", "Version", "Description", "Written"),
-    read_permission="config:read",
-    write_permission="config:write",
-    describe=_describe_configs,
-).register(order=20)
