@@ -2,7 +2,7 @@
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
@@ -182,7 +182,15 @@ class ServiceAdmin(OperationAdmin):
         ),
     }
 
-    list_display = ("name_and_slug", "project", "environment_shown", "kind", "state", "umbrella", "revision")
+    list_display = (
+        "name_and_slug",
+        "project",
+        "environment_shown",
+        "kind",
+        "state",
+        "inherits_from",
+        "revision",
+    )
     list_select_related = ("project__tenant", "umbrella__project__tenant")
     list_filter = (
         values_filter("project__slug", "project", "project"),
@@ -205,8 +213,17 @@ class ServiceAdmin(OperationAdmin):
     def state(self, service: Service) -> Cell:
         return _state(service)
 
+    @admin.display(description="inherits from", ordering="umbrella")
+    def inherits_from(self, service: Service) -> str:
+        return str(_seen_umbrella(service) or "–")
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Service]:
-        return super().get_queryset(request).select_related("project__tenant", "umbrella__project__tenant")
+        services: QuerySet[Service] = super().get_queryset(request)
+        # An extra grant may be for the child alone; to its holder the umbrella does not exist.
+        seen = Service.objects.visible_to(actor_of(request), self.read_permission)
+        return services.select_related("project__tenant", "umbrella__project__tenant").annotate(
+            sees_umbrella=Exists(seen.filter(pk=OuterRef("umbrella_id")))
+        )
 
     def page(self, request: HttpRequest, service: Service) -> Page:
         stand_in(request, service)
@@ -252,17 +269,20 @@ def _state(service: Service) -> Cell:
     return badge("umbrella", Tone.INFO) if service.is_umbrella else badge("serving", Tone.GOOD)
 
 
+def _seen_umbrella(service: Service) -> Service | None:
+    """The umbrella, as far as it exists for this person. `service` comes from `get_queryset`."""
+    return service.umbrella if getattr(service, "sees_umbrella", False) else None
+
+
 def _facts(service: Service) -> list[tuple[str, Cell]]:
+    umbrella = _seen_umbrella(service)
     return [
         ("Address", code(service)),
         ("Id", code(service.pk)),
         ("Kind", service.kind),
         ("Environment", service.environment),
         ("Revision", str(service.revision)),
-        (
-            "Inherits from",
-            link(page_url(service.umbrella), service.umbrella) if service.umbrella else "nothing",
-        ),
+        ("Inherits from", link(page_url(umbrella), umbrella) if umbrella else "nothing"),
         ("Created", when(service.created_at)),
         ("Changed", when(service.updated_at)),
     ]
@@ -275,7 +295,8 @@ def _linked(service: Service | None) -> Cell:
 def _settings_tab(request: HttpRequest, service: Service) -> TabContent:
     if not service.is_umbrella:
         return TabContent()
-    children = list(service.children.live().order_by("slug")[:200])
+    visible = Service.objects.visible_to(actor_of(request), "service:read")
+    children = list(visible.filter(umbrella=service).order_by("slug")[:200])
     rows = [
         Row([link(page_url(child), child.slug), child.name, when(child.created_at)]) for child in children
     ]
@@ -307,6 +328,7 @@ def _services_panel(request: HttpRequest, project: Project) -> list[Panel]:
         .order_by("environment", "slug")[:SERVICES_SHOWN]
     )
     services.sort(key=lambda service: (_environment_order(service.environment), service.slug))
+    seen = {service.pk for service in services}
     rows = [
         Row(
             [
@@ -314,7 +336,9 @@ def _services_panel(request: HttpRequest, project: Project) -> list[Panel]:
                 environment_badge(service.environment),
                 service.kind,
                 _state(service),
-                link(page_url(service.umbrella), service.umbrella.slug) if service.umbrella else "–",
+                link(page_url(service.umbrella), service.umbrella.slug)
+                if service.umbrella is not None and service.umbrella.pk in seen
+                else "–",
                 str(service.revision),
             ]
         )
