@@ -278,7 +278,12 @@ def crawl(client: Client, start: Iterable[str], *, limit: int = 400) -> dict[str
             path = parts.path or urlsplit(url).path
             if parts.netloc or not path.startswith("/admin/") or path == "/admin/logout/":
                 continue
-            query = parse_qsl(parts.query, keep_blank_values=True)
+            # Where to go back to says nothing about the page itself.
+            query = [
+                pair
+                for pair in parse_qsl(parts.query, keep_blank_values=True)
+                if pair[0] != "_changelist_filters"
+            ]
             if query and query[0][0] not in ("tab", "section"):
                 shape = (path, tuple(sorted(name for name, _ in query)))
                 shapes[shape] += 1
