@@ -4,8 +4,9 @@ import json
 from typing import Any, ClassVar
 
 from django.db import models
+from django.db.models import Q
 
-from apps.audit.events import ChainKind, Outcome
+from apps.audit.events import Action, ChainKind, Outcome
 from apps.core import access
 from apps.core.access import AccessPaths, ScopedQuerySet
 from apps.core.actor import Actor, ActorType
@@ -13,6 +14,8 @@ from apps.core.models import Identified
 
 # Objects that say nothing of secrets: what a tester may read about (SPEC 3).
 SECRET_OBJECT_TYPES = ("secret", "secret_version", "api_key")
+# Lists and exports stand at the service, and name keys of its secrets all the same.
+SECRET_ACTIONS = tuple(action.value for action in Action if action.value.startswith("secret"))
 
 USER_AGENT_MAX_LENGTH = 255
 NAME_MAX_LENGTH = 255
@@ -50,7 +53,7 @@ class AuditEventQuerySet(ScopedQuerySet["AuditEvent"]):
         in_projects = self.exclude(project_id=None)
         found = in_projects.visible_to(actor, "audit:read") | in_projects.visible_to(
             actor, "audit:read_non_secret"
-        ).exclude(object_type__in=SECRET_OBJECT_TYPES)
+        ).exclude(Q(object_type__in=SECRET_OBJECT_TYPES) | Q(action__in=SECRET_ACTIONS))
         tenant_rule = access.visibility(AccessPaths(tenant="tenant_id"), actor, "tenant:read_audit")
         found |= self.filter(tenant_rule, project_id=None, tenant_id__isnull=False)
         if access.allows_here(actor, "installation:read_audit"):

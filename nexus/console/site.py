@@ -45,6 +45,14 @@ class ConsoleSite(UnfoldAdminSite):  # type: ignore[misc] # unfold has no types
         """unfold's search keeps results for five minutes, which rights may not outlive."""
         raise Http404
 
+    def autocomplete_view(self, request: HttpRequest) -> Any:
+        """No form of the console asks it: choices come with the form, from visible rows."""
+        raise Http404
+
+    def get_urls(self) -> list[Any]:
+        """Django's addresses but the one that asks each model by itself where its rows are shown."""
+        return [url for url in super().get_urls() if getattr(url, "name", "") != "view_on_site"]
+
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         """Every view of the console, for those who owe nothing first, its refusals answered as pages.
 

@@ -5,7 +5,6 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from django.apps import apps
 from django.contrib import admin
 from django.db import models
 from django.test import Client
@@ -27,8 +26,6 @@ from tests.conftest import Cast
 from tests.console.test_routes import (
     AUDIT,
     CANARY,
-    INSIDERS,
-    OUTSIDERS,
     World,
     crawl,
     entered,
@@ -36,6 +33,7 @@ from tests.console.test_routes import (
     make_world,
     marks_of,
     page_urls,
+    plain,
     told,
 )
 
@@ -515,51 +513,37 @@ def test_no_parameter_of_a_tab_fails(world: World, query: str) -> None:
 
     answer = client.get(f"/admin/services/service/{world.cast.child.pk}/change/?{query}")
 
-    assert answer.status_code == 200
+    assert answer.status_code == (400 if "%00" in query else 200)
     assert CANARY not in answer.content.decode()
 
 
 # ---- autocomplete
 
 
-@pytest.mark.parametrize("who", [*OUTSIDERS, "vic", "finn", "bob"])
-def test_autocomplete_completes_only_what_one_sees(world: World, who: str) -> None:
-    cast = world.cast
-    client = entered(cast, who)
-    secret_keys = {f"zyx.{where}.token" for where in ("production", "umbrella", "develop")}
-    hidden = {
-        "mallory": marks_of(cast),
-        "sue": marks_of(cast) - {f"{name}@example.org" for name in INSIDERS},
-        "finn": {"zyx.", "shop", "checkout", *(f"{name}@example.org" for name in INSIDERS)},
-        "vic": {*secret_keys, *(f"{name}@example.org" for name in INSIDERS)},
-        "bob": {
-            "zyx.production.token",
-            "zyx.umbrella.token",
-            *(f"{name}@example.org" for name in INSIDERS),
-        },
-    }[who]
-    # In the corner of each page stands who one is.
-    hidden = hidden - {f"{who}@example.org"}
+@pytest.mark.parametrize("who", ["carol", "mallory"])
+def test_autocomplete_is_shut_for_every_relation(world: World, who: str) -> None:
+    """No form asks it, so that not even an owner finds a row by it."""
+    client = entered(world.cast, who)
+    shut = plain(client.get("/admin/no/such/page/").content.decode())
     tried = 0
 
-    for model in apps.get_models():
+    for model in admin.site._registry:
         for each in model._meta.get_fields():
-            for term in ("", "zyx", "e"):
+            if each.is_relation:
                 answer = client.get(
                     "/admin/autocomplete/",
                     {
                         "app_label": model._meta.app_label,
                         "model_name": model._meta.model_name,
                         "field_name": each.name,
-                        "term": term,
+                        "term": "e",
                     },
                 )
                 tried += 1
-                where = (model._meta.label, each.name)
-                assert answer.status_code in (200, 403, 404), where
-                assert told(answer.content.decode(), hidden) == set(), where
+                assert answer.status_code == 404, (model, each.name)
+                assert plain(answer.content.decode()) == shut, (model, each.name)
 
-    assert tried > 300
+    assert tried > 30
 
 
 @pytest.mark.parametrize(
@@ -583,7 +567,7 @@ def test_autocomplete_of_what_is_no_relation_of_the_console_is_refused(
     for who in ("carol", "sue"):
         answer = entered(world.cast, who).get("/admin/autocomplete/", query)
 
-        assert answer.status_code in (403, 404)
+        assert answer.status_code in (400, 404)
 
 
 # ---- actions and edits of a list

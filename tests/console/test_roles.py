@@ -70,6 +70,8 @@ make-bob-manager          ✓     no   404  404  404  ✓     404
 make-bob-owner            ✓     no   404  404  404  ✓     404
 lower-other-manager       ✓     see  404  404  404  ✓     404
 lower-other-owner         ✓     see  404  404  404  ✓     404
+lower-owner-by-adding     ✓     see  403  403  403  ✓     404
+lower-manager-by-adding   ✓     see  403  403  403  ✓     404
 remove-bob                ✓     ✓    404  404  404  ✓     404
 remove-other-manager      ✓     see  404  404  404  ✓     404
 remove-other-owner        ✓     see  404  404  404  ✓     404
@@ -147,6 +149,14 @@ def addresses(world: World) -> dict[str, tuple[str, dict[str, Any]]]:
         "add-owner": (
             f"/admin/projects/projectmember/add/{project}",
             {"email": "finn@example.org", "role": "owner"},
+        ),
+        "lower-owner-by-adding": (
+            f"/admin/projects/projectmember/add/{project}",
+            {"email": "mallory@example.org", "role": "viewer"},
+        ),
+        "lower-manager-by-adding": (
+            f"/admin/projects/projectmember/add/{project}",
+            {"email": "sue@example.org", "role": "viewer"},
         ),
         "lower-vic": (_page("projects/projectmember", _member(cast, "vic")), {"role": "tester"}),
         "make-bob-manager": (_page("projects/projectmember", _member(cast, "bob")), {"role": "manager"}),
