@@ -25,6 +25,11 @@ urlpatterns = [
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("api/v1/", include("apps.vault.api.urls")),
     path("api/v1/manage/", include("apps.tenancy.api.urls")),
+    path("api/v1/manage/", include("apps.projects.api.urls")),
+    path("api/v1/manage/", include("apps.services.api.urls")),
+    path("api/v1/manage/", include("apps.flags.api.urls")),
+    path("api/v1/manage/", include("apps.vault.api.manage_urls")),
+    path("api/v1/manage/", include("apps.audit.api.urls")),
     # The two of allauth's that a log-in consists of; nobody signs up, and nothing is reset by mail.
     path("accounts/login/", log_in, name="account_login"),
     path("accounts/code/", give_code, name="account_code"),

@@ -6,6 +6,8 @@ from enum import StrEnum
 class Action(StrEnum):
     # Accounts and log-ins
     OPERATOR_CREATED = "operator.created"
+    OPERATOR_DEACTIVATED = "operator.deactivated"
+    OPERATOR_REACTIVATED = "operator.reactivated"
     LOGIN_SUCCEEDED = "login.succeeded"
     LOGIN_FAILED = "login.failed"
     LOGOUT = "logout"
@@ -20,33 +22,51 @@ class Action(StrEnum):
     # Tenants
     TENANT_CREATED = "tenant.created"
     TENANT_UPDATED = "tenant.updated"
+    TENANT_DELETED = "tenant.deleted"
+    TENANT_RESTORED = "tenant.restored"
+    TENANT_PURGED = "tenant.purged"
     TENANT_MEMBER_ADDED = "tenant_member.added"
     TENANT_MEMBER_ROLE_CHANGED = "tenant_member.role_changed"
     TENANT_MEMBER_REMOVED = "tenant_member.removed"
+    BREAK_GLASS_OPENED = "break_glass.opened"
+    INVITATION_CREATED = "invitation.created"
+    INVITATION_ACCEPTED = "invitation.accepted"
+    INVITATION_REVOKED = "invitation.revoked"
     SERVICE_ACCOUNT_CREATED = "service_account.created"
     SERVICE_ACCOUNT_DELETED = "service_account.deleted"
     # Projects
     PROJECT_CREATED = "project.created"
     PROJECT_UPDATED = "project.updated"
+    PROJECT_DELETED = "project.deleted"
+    PROJECT_RESTORED = "project.restored"
+    PROJECT_PURGED = "project.purged"
     PROJECT_TIER_CHANGED = "project.tier_changed"
     PROJECT_MEMBER_ADDED = "project_member.added"
     PROJECT_MEMBER_ROLE_CHANGED = "project_member.role_changed"
     PROJECT_MEMBER_REMOVED = "project_member.removed"
+    GRANT_GIVEN = "grant.given"
+    GRANT_REVOKED = "grant.revoked"
     ADD_ON_ACTIVATED = "add_on.activated"
     ADD_ON_DEACTIVATED = "add_on.deactivated"
     # Services
     SERVICE_CREATED = "service.created"
+    SERVICE_UPDATED = "service.updated"
     SERVICE_DISABLED = "service.disabled"
     SERVICE_RESUMED = "service.resumed"
     SERVICE_DELETED = "service.deleted"
+    SERVICE_RESTORED = "service.restored"
+    SERVICE_PURGED = "service.purged"
     SERVICE_UMBRELLA_CHANGED = "service.umbrella_changed"
     API_KEY_ISSUED = "api_key.issued"
+    API_KEY_ROTATED = "api_key.rotated"
+    API_KEY_UPDATED = "api_key.updated"
     API_KEY_REVOKED = "api_key.revoked"
     WORKLOAD_IDENTITY_DISTRUSTED = "workload_identity.distrusted"
     # Entries
     SECRET_CREATED = "secret.created"  # noqa: S105 - the name of an action
     SECRET_UPDATED = "secret.updated"  # noqa: S105 - the name of an action
     SECRET_DELETED = "secret.deleted"  # noqa: S105 - the name of an action
+    SECRET_PURGED = "secret.purged"  # noqa: S105 - the name of an action
     SECRET_VERSION_DESTROYED = "secret_version.destroyed"  # noqa: S105 - the name of an action
     SECRET_REVEAL = "secret.reveal"  # noqa: S105 - the name of an action
     SECRET_LIST = "secret.list"  # noqa: S105 - the name of an action
@@ -55,9 +75,11 @@ class Action(StrEnum):
     CONFIG_CREATED = "config.created"
     CONFIG_UPDATED = "config.updated"
     CONFIG_DELETED = "config.deleted"
+    CONFIG_PURGED = "config.purged"
     FLAG_CREATED = "flag.created"
     FLAG_UPDATED = "flag.updated"
     FLAG_DELETED = "flag.deleted"
+    FLAG_PURGED = "flag.purged"
     # Failures
     ACTION_DENIED = "action.denied"
 

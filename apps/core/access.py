@@ -87,6 +87,7 @@ TENANT_ROLE_PERMISSIONS: Mapping[TenantRole, frozenset[str]] = {
         {
             "tenant:read",
             "tenant:change",
+            "tenant:delete",
             "tenant:manage_members",
             "tenant:read_audit",
             "project:create",
@@ -98,7 +99,11 @@ TENANT_ROLE_PERMISSIONS: Mapping[TenantRole, frozenset[str]] = {
     TenantRole.MEMBER: frozenset({"tenant:read"}),
 }
 
-# Superusers manage accounts and tenants; a tenant's content is none of their business.
+# Rights of a tenant's roles that hold inside each of its projects: finance counts what it pays for.
+_TENANT_WIDE = frozenset({"usage:read"})
+
+# Superusers manage accounts and tenants; a tenant's content is none of their business. They see that
+# a tenant is there, its name and its state (`tenant:administer`), and nothing in it.
 INSTALLATION_PERMISSIONS = frozenset(
     {"tenant:create", "tenant:administer", "account:manage", "installation:read_audit"}
 )
@@ -140,6 +145,7 @@ CREDENTIAL_CEILINGS: Mapping[ActorType, frozenset[str]] = {
 SYSTEM_TASK_PERMISSIONS: Mapping[str, frozenset[str]] = {
     "sweep_outbox": frozenset(),
     "prune_changes": frozenset(),
+    "purge_deleted": frozenset({"tenant:delete", "project:delete", "service:manage"}),
 }
 
 
@@ -206,6 +212,9 @@ def visibility(paths: AccessPaths, actor: Actor, permission: str) -> Q:
         case ActorType.ACCESS_TOKEN | ActorType.SERVICE_ACCOUNT if permission not in actor.permissions:
             return NOTHING
         case ActorType.OPERATOR | ActorType.ACCESS_TOKEN | ActorType.SERVICE_ACCOUNT:
+            if permission in INSTALLATION_PERMISSIONS:
+                # Only rows that are tenants themselves: `paths` that lead on are a tenant's content.
+                return Q() if paths.tenant == "pk" and allows_here(actor, permission) else NOTHING
             return _of_roles(paths, actor, permission) | _of_grants(paths, actor, permission)
         case _:
             return NOTHING
@@ -219,7 +228,7 @@ def _of_roles(paths: AccessPaths, actor: Actor, permission: str) -> Q:
             for tenant, role in actor.tenant_roles.items()
             if permission in TENANT_ROLE_PERMISSIONS[TenantRole(role)]
         ]
-        if by_tenant_role and not paths.project:
+        if by_tenant_role and (not paths.project or permission in _TENANT_WIDE):
             rule |= Q(**{f"{paths.tenant}__in": by_tenant_role})
         owned = [tenant for tenant, role in actor.tenant_roles.items() if role == TenantRole.OWNER]
         if owned and paths.project and permission in PROJECT_ROLE_PERMISSIONS[ProjectRole.OWNER]:
@@ -285,10 +294,13 @@ class Scoped(models.Model):
         abstract = True
 
 
-def allows(actor: Actor, permission: str, target: models.Model) -> bool:
-    """Whether `actor` has `permission` on the saved row `target`, as the database has it now."""
+def allows(actor: Actor, permission: str, target: models.Model, *, deleted: bool = False) -> bool:
+    """Whether `actor` has `permission` on the saved row `target`, as the database has it now.
+
+    On a soft-deleted row, or inside one, nobody has any, unless `deleted` asks.
+    """
     queryset = cast(ScopedQuerySet[models.Model], type(target)._default_manager.all())
-    return queryset.visible_to(actor, permission).filter(pk=target.pk).exists()
+    return queryset.visible_to(actor, permission, deleted=deleted).filter(pk=target.pk).exists()
 
 
 def held_somewhere(actor: Actor, permissions: Collection[str]) -> frozenset[str]:
@@ -341,9 +353,9 @@ def allows_here(actor: Actor, permission: str) -> bool:
     return actor.type is ActorType.OPERATOR and actor.is_superuser and permission in INSTALLATION_PERMISSIONS
 
 
-def require(actor: Actor, permission: str, target: models.Model) -> None:
-    """Raise NotPermitted unless `actor` has `permission` on `target`."""
-    if allows(actor, permission, target):
+def require(actor: Actor, permission: str, target: models.Model, *, deleted: bool = False) -> None:
+    """Raise NotPermitted unless `actor` has `permission` on `target`; `deleted` as `allows` has it."""
+    if allows(actor, permission, target, deleted=deleted):
         return
     if actor.type in (ActorType.API_KEY, ActorType.WORKLOAD_SESSION):
         raise InsufficientScope(permission=permission, target=target)

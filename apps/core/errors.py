@@ -120,6 +120,12 @@ class AlreadyExists(Conflict):
     code = "already_exists"
 
 
+class AlreadyUsed(Conflict):
+    """What works once was used, or its time is over."""
+
+    code = "already_used"
+
+
 class SlotTaken(Conflict):
     code = "slot_taken"
 
@@ -168,6 +174,13 @@ class HasDependants(Conflict):
     """Templates refer to the entry. Member: `dependants`."""
 
     code = "has_dependants"
+
+
+class IdempotencyKeyReused(NexusError):
+    """The same Idempotency-Key came with another body."""
+
+    code, status = "idempotency_key_reused", 422
+    default_detail = "This Idempotency-Key was sent with another body. Send a new one with the new body."
 
 
 class VersionConflict(NexusError):

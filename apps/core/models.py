@@ -136,6 +136,8 @@ class Purpose(models.TextChoices):
     SNAPSHOT_FILE = "snapshot_file"
     # Seals what people's second factors are made from.
     MFA = "mfa"
+    # Signs what an invitation's mail carries, so that no row or message holds it.
+    INVITATION = "invitation"
 
 
 class ServerKey(Identified):
@@ -208,4 +210,26 @@ class OutboxMessage(Identified):
                 condition=Q(delivered_at__isnull=True, dead_at__isnull=True),
                 name="core_outboxmessage_due",
             )
+        ]
+
+
+class IdempotencyRecord(Identified):
+    """What was answered to one `Idempotency-Key`, so that a repeat makes nothing twice (SPEC 10).
+
+    `scope_digest` is a MAC over actor, method, path and the key; `body_mac` one over the body: neither
+    tells what was sent. `document` is the answer without what is shown once.
+    """
+
+    scope_digest = models.BinaryField(max_length=32, unique=True)
+    body_mac = models.BinaryField(max_length=32)
+    key_id = models.UUIDField()
+    status = models.PositiveSmallIntegerField(default=201)
+    document = models.JSONField(default=dict)
+    etag = models.CharField(max_length=20, blank=True)
+    omitted_members = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["created_at"], name="core_idempotency_created")
         ]

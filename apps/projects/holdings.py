@@ -15,11 +15,13 @@ Counter = Callable[[UUID], int]
 Blockers = Callable[[UUID, Tier], Iterator[str]]
 EnvironmentsOf = Callable[[UUID], set[str]]
 GrantDropper = Callable[[UUID, UUID], None]
+Purger = Callable[[UUID], None]
 
 _counters: dict[str, Counter] = {}
 _blockers: list[Blockers] = []
 _environments: list[EnvironmentsOf] = []
 _grant_droppers: list[GrantDropper] = []
+_purgers: list[Purger] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +89,14 @@ def register_grant_dropper(drop: GrantDropper) -> None:
 def drop_grants(project_id: UUID, user_id: UUID) -> None:
     for drop in _grant_droppers:
         drop(project_id, user_id)
+
+
+def register_purger(purge: Purger) -> None:
+    """Have `purge(project id)` delete for good what an app above holds of a project that is purged."""
+    if purge not in _purgers:
+        _purgers.append(purge)
+
+
+def purge(project_id: UUID) -> None:
+    for each in _purgers:
+        each(project_id)

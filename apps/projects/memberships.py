@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import datetime
 
-from django.db.models import Q
+from django.db.models import Q, Value
 from django.utils import timezone
 
 from apps.core.actor import Actor, ActorType, Origin
@@ -17,14 +17,14 @@ _NOWHERE = Origin()
 def operator_actor(user: User, *, origin: Origin = _NOWHERE, present_at: datetime | None = None) -> Actor:
     """Who `user` is right now: read at the door of each request, never kept for the next.
 
-    Somebody who was deactivated has no role at all, whatever their rows say. `present_at` is when
+    Somebody who was deactivated has no role at all, whatever their rows say. One query. `present_at` is when
     they last proved, in the session at the door, to be there.
     """
     holds = Q(ends_at=None) | Q(ends_at__gt=timezone.now())
-    tenants = TenantMember.objects.filter(holds, user=user, tenant__deleted_at=None)
-    projects = ProjectMember.objects.filter(
-        holds, user=user, project__deleted_at=None, project__tenant__deleted_at=None
-    )
+    # Roles in what was deleted softly count too: its owners may restore it, and `visible_to` hides it.
+    tenants = TenantMember.objects.filter(holds, user=user).values_list(Value(True), "tenant_id", "role")
+    projects = ProjectMember.objects.filter(holds, user=user).values_list(Value(False), "project_id", "role")
+    roles = list(tenants.union(projects, all=True)) if user.is_active else []
     active = user.is_active
     return Actor(
         type=ActorType.OPERATOR,
@@ -33,8 +33,8 @@ def operator_actor(user: User, *, origin: Origin = _NOWHERE, present_at: datetim
         origin=origin,
         user_id=user.pk if active else None,
         is_superuser=user.is_superuser and active,
-        tenant_roles=dict(tenants.values_list("tenant_id", "role")) if active else {},
-        project_roles=dict(projects.values_list("project_id", "role")) if active else {},
+        tenant_roles={scope: role for of_tenant, scope, role in roles if of_tenant},
+        project_roles={scope: role for of_tenant, scope, role in roles if not of_tenant},
         present_at=present_at,
     )
 

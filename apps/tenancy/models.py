@@ -112,6 +112,45 @@ class TenantMember(Identified, Versioned, Scoped):
         return Target("tenant_member", str(self.pk), self.user.email, tenant_id=self.tenant_id)
 
 
+class Invitation(Identified, Versioned, Scoped):
+    """An address that was asked into a tenant and, with `project_id`, into one of its projects.
+
+    What its mail carries is computed from the row under a server key and stored nowhere. It works
+    once, until `expires_at`, and only while `invited_by` may still give what it gives.
+    """
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="invitations")
+    email = models.EmailField(max_length=254)
+    role = models.CharField(max_length=10, choices=[(role, role) for role in TenantRole])
+    # Projects stand above this app: ids and names of theirs, checked by the operations up there.
+    project_id = models.UUIDField(null=True, blank=True)
+    project_role = models.CharField(max_length=10, blank=True)
+    invited_by = models.ForeignKey(User, on_delete=models.CASCADE, related_name="invitations_sent")
+    expires_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    access_paths = AccessPaths(tenant="tenant_id", deleted=("tenant__deleted_at",))
+    objects = ScopedQuerySet["Invitation"].as_manager()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(
+                condition=Q(project_id=None, project_role="")
+                | (Q(project_id__isnull=False) & ~Q(project_role="")),
+                name="tenancy_invitation_project_with_role",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.email
+
+    def audit_target(self) -> Target:
+        return Target(
+            "invitation", str(self.pk), self.email, tenant_id=self.tenant_id, project_id=self.project_id
+        )
+
+
 class ServiceAccount(Identified, Versioned, Scoped):
     """A non-person actor of a tenant: automation with access tokens and with roles in projects.
 

@@ -1,12 +1,14 @@
 """What all doors of the management API share (SPEC 10)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from django.conf import settings
 from django.db import models
 from django.utils.module_loading import import_string
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, inline_serializer
 from rest_framework import serializers
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
@@ -15,9 +17,11 @@ from rest_framework.views import APIView
 
 from apps.audit.operations import record_denial
 from apps.audit.targets import target_of
-from apps.core.access import ScopedQuerySet, allows
+from apps.core.access import ScopedQuerySet, allows, require
 from apps.core.actor import Actor
+from apps.core.api.problems import ProblemSerializer
 from apps.core.errors import InvalidInput, NotFound, NotPermitted
+from apps.core.idempotency import Answer, once
 
 M = TypeVar("M", bound=models.Model)
 
@@ -46,9 +50,14 @@ def actor_of(request: Request) -> Actor:
     return cast(Actor, request.user)
 
 
-def visible(request: Request, rows: "ScopedQuerySet[M]", permission: str, pk: UUID) -> M:
-    """The row, if it exists for this actor. Raises NotFound alike for all others."""
-    found = rows.visible_to(actor_of(request), permission).filter(pk=pk).first()
+def visible(
+    request: Request, rows: "ScopedQuerySet[M]", permission: str, pk: UUID, *, deleted: bool = False
+) -> M:
+    """The row, if it exists for this actor; a soft-deleted one only if `deleted` asks.
+
+    Raises NotFound alike for all others.
+    """
+    found = rows.visible_to(actor_of(request), permission, deleted=deleted).filter(pk=pk).first()
     if found is None:
         raise NotFound
     return found
@@ -76,6 +85,71 @@ def body_of(
     return cast(Mapping[str, Any], serializer.validated_data)
 
 
+def etag_of(row: Any) -> str:
+    """The `row_version` in the form that If-Match takes."""
+    return f'"{row.row_version}"'
+
+
 def tagged(row: Any, document: Mapping[str, Any], *, status: int = 200) -> Response:
-    """A row with its ETag: the `row_version` that If-Match takes."""
-    return Response(dict(document), status=status, headers={"ETag": f'"{row.row_version}"'})
+    """A row with its ETag."""
+    return Response(dict(document), status=status, headers={"ETag": etag_of(row)})
+
+
+def created(
+    request: Request,
+    *,
+    asks: Sequence[tuple[str, models.Model]],
+    make: Callable[[], Answer],
+) -> Response:
+    """Answer a create: once for each `Idempotency-Key` where one is sent.
+
+    `asks` are the rights that a repeat needs anew, as (permission, row); `make` runs the operation and
+    says what to answer.
+    """
+    actor = actor_of(request)
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        answer = make()
+    else:
+        answer = once(
+            actor=actor,
+            method=str(request.method),
+            path=request.path,
+            key=key,
+            body=request.data,
+            ask_again=lambda: _ask(actor, asks),
+            make=make,
+        )
+    headers = {"ETag": answer.etag} if answer.etag else {}
+    if answer.is_replay:
+        headers["Idempotent-Replayed"] = "true"
+    return Response(answer.body, status=answer.status, headers=headers)
+
+
+def _ask(actor: Actor, asks: Sequence[tuple[str, models.Model]]) -> None:
+    for permission, target in asks:
+        require(actor, permission, target)
+
+
+# What the OpenAPI schema of every door here says.
+PROBLEMS = dict.fromkeys((400, 401, 403, 422), ProblemSerializer)
+NOT_FOUND = {404: ProblemSerializer}
+CONFLICT = {409: ProblemSerializer}
+STALE = {412: ProblemSerializer}
+IF_MATCH = OpenApiParameter(
+    "If-Match", OpenApiTypes.STR, OpenApiParameter.HEADER, description="The ETag that was read."
+)
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description="Makes it once, however often it is sent within 24 hours.",
+)
+
+
+def page_of(item: type[serializers.Serializer[Any]]) -> Any:
+    """The shape of a list of `item`."""
+    name = item.__name__.removesuffix("Serializer") + "Page"
+    return inline_serializer(
+        name, {"results": item(many=True), "next": serializers.CharField(allow_null=True)}
+    )

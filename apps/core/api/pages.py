@@ -9,12 +9,76 @@ from typing import Any, TypeVar, cast
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
+from django_filters import FilterSet
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 
 from apps.core.errors import InvalidInput
 
 LIMIT_DEFAULT, LIMIT_MAX = 50, 200
-M = TypeVar("M", bound=models.Model)
+M = TypeVar("M")
+
+_LIST_PARAMETERS = ("limit", "cursor", "search", "ordering")
+
+
+def list_parameters(
+    *, orderings: Sequence[str], filters: type[FilterSet] | None = None, search: bool = True
+) -> list[OpenApiParameter]:
+    """How the OpenAPI schema tells of a list's parameters."""
+    columns = [name.removeprefix("-") for name in orderings]
+    found = [
+        OpenApiParameter(
+            "limit", {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT}
+        ),
+        OpenApiParameter("cursor", OpenApiTypes.STR, description="`next` of the page before."),
+        OpenApiParameter(
+            "ordering",
+            OpenApiTypes.STR,
+            enum=[each for name in columns for each in (name, f"-{name}")],
+            description=f"A column; - before it turns it round. By default {orderings[0]}.",
+        ),
+    ]
+    if search:
+        found.append(
+            OpenApiParameter("search", OpenApiTypes.STR, description="A part of a name, in any case.")
+        )
+    for name, each in filters.base_filters.items() if filters else ():
+        found.append(
+            OpenApiParameter(name, _filter_schema(each), description=str(each.extra.get("help_text", "")))
+        )
+    return found
+
+
+def _filter_schema(each: Any) -> dict[str, Any]:
+    match type(each).__name__:
+        case "BooleanFilter":
+            return {"type": "boolean"}
+        case "UUIDFilter":
+            return {"type": "string", "format": "uuid"}
+        case "IsoDateTimeFilter":
+            return {"type": "string", "format": "date-time"}
+        case "ChoiceFilter":
+            return {"type": "string", "enum": [value for value, _ in each.extra["choices"]]}
+        case _:
+            return {"type": "string"}
+
+
+def _filtered(request: Request, rows: Any, filters: type[FilterSet]) -> Any:
+    asked = filters(request.query_params, queryset=rows)
+    if not asked.is_valid():
+        # Not the form's words: they repeat what came.
+        raise InvalidInput({name: ["This filter takes no such value."] for name in asked.form.errors})
+    return asked.qs
+
+
+def _require_known(request: Request, filters: type[FilterSet] | None, others: Sequence[str]) -> None:
+    known = [*_LIST_PARAMETERS, *others, *(filters.base_filters if filters else ())]
+    for name in request.query_params:
+        if name not in known:
+            raise InvalidInput.of("", f"The list has no such parameter. Known are: {', '.join(known)}.")
+        if len(request.query_params.getlist(name)) > 1:
+            raise InvalidInput.of(name, "Send this parameter once.")
 
 
 def _limit(request: Request) -> int:
@@ -32,10 +96,10 @@ def _order(request: Request, allowed: Sequence[str]) -> str:
     return order
 
 
-def _cursor(order: str, row: models.Model) -> str:
+def _cursor(order: str, row: Any) -> str:
     value = getattr(row, order.removeprefix("-"))
     text = value.isoformat() if isinstance(value, datetime) else value
-    data = json.dumps([order, text, str(row.pk)], separators=(",", ":"))
+    data = json.dumps([order, text, str(row.id)], separators=(",", ":"))
     return base64.urlsafe_b64encode(data.encode()).decode().rstrip("=")
 
 
@@ -44,6 +108,9 @@ def _after(model: type[models.Model], cursor: str, order: str) -> Q:
     refusal = InvalidInput.of("cursor", "Send `next` of the page before, with the same ordering.")
     try:
         made_for, text, pk = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        # No column holds U+0000 or half a surrogate pair, and PostgreSQL takes neither.
+        if "\0" in str(text).encode().decode():
+            raise refusal
         name = order.removeprefix("-")
         value = cast(Any, model._meta.get_field(name)).to_python(text)
         pk = model._meta.pk.to_python(pk)
@@ -58,17 +125,22 @@ def _after(model: type[models.Model], cursor: str, order: str) -> Q:
 
 def paged(
     request: Request,
-    rows: "models.QuerySet[M]",
+    rows: "models.QuerySet[Any, M]",
     show: Callable[[M], Mapping[str, Any]],
     *,
     orderings: Sequence[str],
     search: Sequence[str] = (),
+    filters: type[FilterSet] | None = None,
+    parameters: Sequence[str] = (),
 ) -> dict[str, Any]:
     """One page of `rows`, each drawn by `show`.
 
-    `orderings` are the columns that may be asked for, the first by default; rows that are equal in
-    it follow their ids, so that a page neither repeats nor skips one. One query.
+    `rows` are models, or named tuples of `values_list(…, named=True)` with `id` and the columns of
+    `orderings`. Those are the columns that may be asked for, the first by default; rows that are
+    equal in it follow their ids, so that a page neither repeats nor skips one. `parameters` are
+    further ones that the view itself reads. One query.
     """
+    _require_known(request, filters, parameters)
     limit, order = _limit(request), _order(request, orderings)
     text = request.query_params.get("search", "").strip()
     if text and search:
@@ -76,8 +148,10 @@ def paged(
         for column in search:
             found |= Q(**{f"{column}__icontains": text})
         rows = rows.filter(found)
+    if filters is not None:
+        rows = _filtered(request, rows, filters)
     cursor = request.query_params.get("cursor")
-    if cursor:
+    if cursor is not None:
         rows = rows.filter(_after(rows.model, cursor, order))
     pk = "-pk" if order.startswith("-") else "pk"
     page = list(rows.order_by(order, pk)[: limit + 1])

@@ -4,18 +4,30 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
-from rest_framework import serializers
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.audit.api.manage import ManageView, actor_of, body_of, require_list, tagged, visible
+from apps.audit.api.manage import (
+    IDEMPOTENCY_KEY,
+    IF_MATCH,
+    PROBLEMS,
+    ManageView,
+    actor_of,
+    body_of,
+    created,
+    etag_of,
+    page_of,
+    require_list,
+    tagged,
+    visible,
+)
 from apps.core.actor import ActorType
-from apps.core.api.pages import paged
+from apps.core.api.pages import list_parameters, paged
 from apps.core.api.problems import ProblemSerializer
 from apps.core.api.requests import expected_version
 from apps.core.errors import NotFound, NotPermitted
+from apps.core.idempotency import Answer
 from apps.tenancy import automation, operations
 from apps.tenancy.api.serializers import (
     AccessTokenIssuedSerializer,
@@ -29,24 +41,10 @@ from apps.tenancy.api.serializers import (
 )
 from apps.tenancy.models import AccessToken, ServiceAccount, Tenant, TenantMember, User
 
-PROBLEMS = dict.fromkeys((401, 403, 422), ProblemSerializer)
-LIST_PARAMETERS = [
-    OpenApiParameter("limit", OpenApiTypes.INT, description="1 to 200, by default 50."),
-    OpenApiParameter("cursor", OpenApiTypes.STR, description="`next` of the page before."),
-    OpenApiParameter("search", OpenApiTypes.STR),
-    OpenApiParameter("ordering", OpenApiTypes.STR, description="A column; - before it turns it round."),
-]
-IF_MATCH = OpenApiParameter(
-    "If-Match", OpenApiTypes.STR, OpenApiParameter.HEADER, description="The ETag that was read."
-)
-
-
-def page_of(item: type[serializers.Serializer[Any]]) -> Any:
-    """The shape of a list of `item`."""
-    name = item.__name__.removesuffix("Serializer") + "Page"
-    return inline_serializer(
-        name, {"results": item(many=True), "next": serializers.CharField(allow_null=True)}
-    )
+_TENANT_ORDER = ("slug", "name", "created_at")
+_MEMBER_ORDER = ("created_at", "role")
+_ACCOUNT_ORDER = ("name", "created_at")
+_TOKEN_ORDER = ("-created_at", "expires_at", "name")
 
 
 def show_tenant(tenant: Tenant) -> dict[str, Any]:
@@ -64,7 +62,7 @@ class TenantsView(ManageView):
     @extend_schema(
         operation_id="manage_list_tenants",
         summary="The tenants that one belongs to",
-        parameters=LIST_PARAMETERS,
+        parameters=list_parameters(orderings=_TENANT_ORDER),
         responses={200: page_of(TenantSerializer), **PROBLEMS},
     )
     def get(self, request: Request) -> Response:
@@ -74,7 +72,7 @@ class TenantsView(ManageView):
                 request,
                 tenants,
                 show_tenant,
-                orderings=("slug", "name", "created_at"),
+                orderings=_TENANT_ORDER,
                 search=("slug", "name"),
             )
         )
@@ -125,7 +123,7 @@ class TenantMembersView(ManageView):
     @extend_schema(
         operation_id="manage_list_tenant_members",
         summary="Who belongs to a tenant, for its owners",
-        parameters=LIST_PARAMETERS,
+        parameters=list_parameters(orderings=_MEMBER_ORDER),
         responses={200: page_of(TenantMemberSerializer), 404: ProblemSerializer, **PROBLEMS},
     )
     def get(self, request: Request, tenant_id: UUID) -> Response:
@@ -137,7 +135,7 @@ class TenantMembersView(ManageView):
                 request,
                 members,
                 _show_member,
-                orderings=("created_at", "role"),
+                orderings=_MEMBER_ORDER,
                 search=("user__email", "user__name"),
             )
         )
@@ -158,20 +156,19 @@ class ServiceAccountsView(ManageView):
     @extend_schema(
         operation_id="manage_list_service_accounts",
         summary="A tenant's service accounts, for its owners",
-        parameters=LIST_PARAMETERS,
+        parameters=list_parameters(orderings=_ACCOUNT_ORDER),
         responses={200: page_of(ServiceAccountSerializer), 404: ProblemSerializer, **PROBLEMS},
     )
     def get(self, request: Request, tenant_id: UUID) -> Response:
         tenant = visible(request, Tenant.objects.all(), "tenant:read", tenant_id)
         require_list(request, "tenant:manage_members", tenant)
         accounts = tenant.service_accounts.select_related("user")
-        return Response(
-            paged(request, accounts, _show_account, orderings=("name", "created_at"), search=("name",))
-        )
+        return Response(paged(request, accounts, _show_account, orderings=_ACCOUNT_ORDER, search=("name",)))
 
     @extend_schema(
         operation_id="manage_create_service_account",
         summary="Make a service account",
+        parameters=[IDEMPOTENCY_KEY],
         request=ServiceAccountWriteSerializer,
         responses={
             201: ServiceAccountSerializer,
@@ -183,13 +180,17 @@ class ServiceAccountsView(ManageView):
     def post(self, request: Request, tenant_id: UUID) -> Response:
         tenant = visible(request, Tenant.objects.all(), "tenant:read", tenant_id)
         body = body_of(request, ServiceAccountWriteSerializer)
-        account = automation.create_service_account(
-            actor=actor_of(request),
-            tenant=tenant,
-            name=body["name"],
-            description=body.get("description", ""),
-        )
-        return tagged(account, _show_account(account), status=201)
+
+        def make() -> Answer:
+            account = automation.create_service_account(
+                actor=actor_of(request),
+                tenant=tenant,
+                name=body["name"],
+                description=body.get("description", ""),
+            )
+            return Answer(_show_account(account), etag_of(account))
+
+        return created(request, asks=[("tenant:manage_members", tenant)], make=make)
 
 
 class ServiceAccountView(ManageView):
@@ -247,7 +248,7 @@ class AccessTokensView(ManageView):
     @extend_schema(
         operation_id="manage_list_access_tokens",
         summary="One's own tokens, and those of service accounts that one manages",
-        parameters=LIST_PARAMETERS,
+        parameters=list_parameters(orderings=_TOKEN_ORDER),
         responses={200: page_of(AccessTokenSerializer), **PROBLEMS},
     )
     def get(self, request: Request) -> Response:
@@ -257,7 +258,7 @@ class AccessTokensView(ManageView):
                 request,
                 tokens,
                 _show_token,
-                orderings=("-created_at", "expires_at", "name"),
+                orderings=_TOKEN_ORDER,
                 search=("name",),
             )
         )
@@ -265,19 +266,26 @@ class AccessTokensView(ManageView):
     @extend_schema(
         operation_id="manage_issue_access_token",
         summary="Issue a token; its text is in this answer alone",
+        parameters=[IDEMPOTENCY_KEY],
         request=AccessTokenWriteSerializer,
         responses={201: AccessTokenIssuedSerializer, 404: ProblemSerializer, **PROBLEMS},
     )
     def post(self, request: Request) -> Response:
         body = body_of(request, AccessTokenWriteSerializer)
-        token, text = automation.issue_access_token(
-            actor=actor_of(request),
-            bearer=self._bearer(request, body),
-            name=body["name"],
-            scopes=body["scopes"],
-            expires_at=body["expires_at"],
-        )
-        return tagged(token, {**_show_token(token), "token": text}, status=201)
+        bearer = self._bearer(request, body)
+
+        def make() -> Answer:
+            token, text = automation.issue_access_token(
+                actor=actor_of(request),
+                bearer=bearer,
+                name=body["name"],
+                scopes=body["scopes"],
+                expires_at=body["expires_at"],
+            )
+            return Answer(_show_token(token), etag_of(token), shown_once={"token": text})
+
+        # Who may issue is asked by `_bearer` each time.
+        return created(request, asks=[], make=make)
 
     def _bearer(self, request: Request, body: Mapping[str, Any]) -> User:
         if "service_account" in body:
