@@ -66,9 +66,15 @@ def _filter_schema(each: Any) -> dict[str, Any]:
 
 def _filtered(request: Request, rows: Any, filters: type[FilterSet]) -> Any:
     asked = filters(request.query_params, queryset=rows)
-    if not asked.is_valid():
+    wrong = set() if asked.is_valid() else set(asked.form.errors)
+    for name, each in filters.base_filters.items():
+        # Django reads any other word as no answer, and the filter would be passed over in silence.
+        given = request.query_params.get(name, "true")
+        if type(each).__name__ == "BooleanFilter" and given not in ("true", "false"):
+            wrong.add(name)
+    if wrong:
         # Not the form's words: they repeat what came.
-        raise InvalidInput({name: ["This filter takes no such value."] for name in asked.form.errors})
+        raise InvalidInput({name: ["This filter takes no such value."] for name in sorted(wrong)})
     return asked.qs
 
 
