@@ -42,5 +42,5 @@ def send(client: Client, method: str, path: str, body: Any = None, **headers: st
 
 def without_request_id(answer: Any) -> dict[str, Any]:
     document: dict[str, Any] = answer.json()
-    document.pop("request_id")
+    document.pop("request_id", None)
     return document
