@@ -193,6 +193,13 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SERVE_PUBLIC": True,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": [],
+    # Fields of one name whose choices differ.
+    "ENUM_NAME_OVERRIDES": {
+        "ProjectRoleEnum": "apps.projects.api.serializers.ROLE_CHOICES",
+        "TenantRoleEnum": "apps.projects.api.serializers.TENANT_ROLE_CHOICES",
+        "SecretTypeEnum": "apps.vault.models.SecretType",
+        "ActorTypeEnum": "apps.audit.api.documents.ACTOR_TYPES",
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "PREPROCESSING_HOOKS": ["nexus.schema.only_public_api"],

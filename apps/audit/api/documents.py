@@ -6,17 +6,19 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from apps.audit.api.filters import AuditEventFilters
+from apps.audit.api.manage import page_of
 from apps.audit.events import Outcome
 from apps.audit.models import AuditEvent, AuditEventQuerySet
 from apps.core.actor import ActorType
 from apps.core.api.pages import list_parameters, paged
 
 ORDERINGS = ("-time",)
+ACTOR_TYPES = [(kind.value, kind.value) for kind in ActorType]
 LIST_PARAMETERS = list_parameters(orderings=ORDERINGS, filters=AuditEventFilters, search=False)
 
 
 class EventActorSerializer(serializers.Serializer[dict[str, Any]]):
-    type = serializers.ChoiceField(choices=[(kind.value, kind.value) for kind in ActorType])
+    type = serializers.ChoiceField(choices=ACTOR_TYPES)
     id = serializers.CharField()
     name = serializers.CharField()
 
@@ -48,6 +50,9 @@ class AuditEventSerializer(serializers.Serializer[dict[str, Any]]):
     sequence = serializers.IntegerField(min_value=1, help_text="Its number in the chain, without gaps.")
     previous_digest = serializers.CharField(help_text="SHA-256 in hex of the event before.")
     digest = serializers.CharField(help_text="SHA-256 in hex.")
+
+
+EVENT_PAGE = page_of(AuditEventSerializer)
 
 
 def show_event(event: AuditEvent) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.audit.api.documents import LIST_PARAMETERS, AuditEventSerializer, event_page, show_event
-from apps.audit.api.manage import NOT_FOUND, PROBLEMS, ManageView, actor_of, page_of, require_list, visible
+from apps.audit.api.documents import EVENT_PAGE, LIST_PARAMETERS, AuditEventSerializer, event_page, show_event
+from apps.audit.api.manage import NOT_FOUND, PROBLEMS, ManageView, actor_of, require_list, visible
 from apps.audit.models import AuditEvent, AuditEventQuerySet
 from apps.core.access import permitted
 from apps.core.errors import NotFound, NotPermitted
@@ -38,7 +38,7 @@ class ProjectEventsView(ManageView):
         operation_id="manage_list_project_audit_events",
         summary="A project's audit log; testers read what is not about secrets",
         parameters=LIST_PARAMETERS,
-        responses={200: page_of(AuditEventSerializer), **NOT_FOUND, **PROBLEMS},
+        responses={200: EVENT_PAGE, **NOT_FOUND, **PROBLEMS},
     )
     def get(self, request: Request, project_id: UUID) -> Response:
         project = visible(request, Project.objects.all(), "project:read", project_id)
@@ -63,7 +63,7 @@ class TenantEventsView(ManageView):
         operation_id="manage_list_tenant_audit_events",
         summary="What happened in a tenant outside its projects, for its owners",
         parameters=LIST_PARAMETERS,
-        responses={200: page_of(AuditEventSerializer), **NOT_FOUND, **PROBLEMS},
+        responses={200: EVENT_PAGE, **NOT_FOUND, **PROBLEMS},
     )
     def get(self, request: Request, tenant_id: UUID) -> Response:
         tenant = visible(request, Tenant.objects.all(), "tenant:read", tenant_id)
