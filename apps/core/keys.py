@@ -160,6 +160,11 @@ class _Keyring:
                 self._by_id.popitem(last=False)
         return key
 
+    def forget_key(self, key_id: UUID) -> None:
+        with self._lock:
+            self._by_id.pop(key_id, None)
+            self._uses_left.pop(key_id, None)
+
     def known(self, key_id: UUID) -> Key | None:
         with self._lock:
             return self._by_id.get(key_id)
@@ -243,6 +248,20 @@ def create_data_key(*, tenant_id: UUID, project_id: UUID) -> DataKey:
     return DataKey.objects.create(
         id=key_id, tenant_id=tenant_id, project_id=project_id, root_key_id=root_id, wrapped_key=wrapped
     )
+
+
+def destroy_data_keys(project_id: UUID) -> int:
+    """Overwrite the wrapped bytes of all data keys of a project that is purged; return how many.
+
+    What they sealed opens no more, wherever a copy of it lies, but for backups that hold the key too.
+    Processes that unwrapped one have no row left to open with it.
+    """
+    rows = DataKey.objects.filter(project_id=project_id).exclude(state=KeyState.DESTROYED)
+    ids = list(rows.values_list("id", flat=True))
+    rows.update(wrapped_key=b"", state=KeyState.DESTROYED)
+    for key_id in ids:
+        _keyring.forget_key(key_id)
+    return len(ids)
 
 
 def sealing_key(*, tenant_id: UUID, project_id: UUID) -> Key:

@@ -1,6 +1,6 @@
 """Write flags."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -158,5 +158,5 @@ def delete_flag(*, actor: Actor, service: Service, key: str, force: bool = False
     return flag
 
 
-def count_flags(project_id: UUID) -> int:
-    return entries.count_live(Flag.objects.all(), project_id)
+def count_flags(project_ids: Collection[UUID]) -> dict[UUID, int]:
+    return entries.count_live(Flag.objects.all(), project_ids)

@@ -4,24 +4,27 @@
 many of its things a project has, and what of it stands in the way of a smaller tier.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from apps.core.errors import QuotaExceeded
 from apps.projects.tiers import QUOTAS, TIERS, Tier
 
-Counter = Callable[[UUID], int]
+Counter = Callable[[Collection[UUID]], Mapping[UUID, int]]
 Blockers = Callable[[UUID, Tier], Iterator[str]]
 EnvironmentsOf = Callable[[UUID], set[str]]
 GrantDropper = Callable[[UUID, UUID], None]
 Purger = Callable[[UUID], None]
+EntryPurger = Callable[[datetime], int]
 
 _counters: dict[str, Counter] = {}
 _blockers: list[Blockers] = []
 _environments: list[EnvironmentsOf] = []
 _grant_droppers: list[GrantDropper] = []
 _purgers: list[Purger] = []
+_entry_purgers: list[EntryPurger] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,10 @@ class Usage:
 
 
 def register_counter(quota: str, counter: Counter) -> None:
-    """Count `quota` of a project by `counter(project id)`: live own rows, umbrellas included."""
+    """Count `quota` by `counter(project ids)`: live own rows of each project, umbrellas included.
+
+    One query, however many projects; those that have none may be left out.
+    """
     _counters[quota] = counter
 
 
@@ -54,7 +60,7 @@ def register_blockers(blockers: Blockers) -> None:
 
 
 def count(quota: str, project_id: UUID) -> int:
-    return _counters[quota](project_id)
+    return _counters[quota]([project_id]).get(project_id, 0)
 
 
 def require_place(quota: str, *, project_id: UUID, tier_name: str) -> None:
@@ -65,7 +71,18 @@ def require_place(quota: str, *, project_id: UUID, tier_name: str) -> None:
 
 
 def usage(project_id: UUID, tier_name: str) -> list[Usage]:
-    return [Usage(quota, count(quota, project_id), TIERS[tier_name].cap(quota)) for quota in QUOTAS]
+    return usages({project_id: tier_name})[project_id]
+
+
+def usages(tiers: Mapping[UUID, str]) -> dict[UUID, list[Usage]]:
+    """The usage of each project, by the name of its tier. One query a quota, however many projects."""
+    counts = {quota: _counters[quota](list(tiers)) if tiers else {} for quota in QUOTAS}
+    return {
+        project_id: [
+            Usage(quota, counts[quota].get(project_id, 0), TIERS[tier].cap(quota)) for quota in QUOTAS
+        ]
+        for project_id, tier in tiers.items()
+    }
 
 
 def in_the_way(project_id: UUID, tier: Tier) -> list[str]:
@@ -100,3 +117,16 @@ def register_purger(purge: Purger) -> None:
 def purge(project_id: UUID) -> None:
     for each in _purgers:
         each(project_id)
+
+
+def register_entry_purger(purge: EntryPurger) -> None:
+    """Have `purge(now)` delete for good what was deleted softly by itself and whose time is over.
+
+    It returns how many rows went, commits in pieces of its own, and may be killed between any two.
+    """
+    if purge not in _entry_purgers:
+        _entry_purgers.append(purge)
+
+
+def purge_entries(now: datetime) -> int:
+    return sum(each(now) for each in _entry_purgers)

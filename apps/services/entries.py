@@ -1,10 +1,11 @@
 """What secrets, configs and flags have in common as entries of a service."""
 
+from collections.abc import Collection
 from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Count, Q
 from django.utils import timezone
 
 from apps.core.access import ScopedQuerySet
@@ -74,6 +75,7 @@ def revive(entry: Any) -> None:
     entry.purge_after = None
 
 
-def count_live(rows: "ScopedQuerySet[Any]", project_id: UUID) -> int:
-    """Live own entries of all live services of a project: what the caps count."""
-    return rows.filter(service__project_id=project_id, service__deleted_at=None, deleted_at=None).count()
+def count_live(rows: "ScopedQuerySet[Any]", project_ids: Collection[UUID]) -> dict[UUID, int]:
+    """Live own entries of all live services of each project: what the caps count."""
+    live = rows.filter(service__project_id__in=project_ids, service__deleted_at=None, deleted_at=None)
+    return dict(live.values_list("service__project_id").annotate(Count("pk")))

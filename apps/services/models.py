@@ -9,6 +9,7 @@ from guardian.models import UserObjectPermissionBase
 from apps.audit.targets import Target
 from apps.core.access import AccessPaths, Scoped, ScopedQuerySet
 from apps.core.clock import StampField
+from apps.core.ids import uuid7
 from apps.core.models import Identified, SoftDeleted, Versioned
 from apps.projects.models import PERMISSION_ROWS, Project
 from apps.tenancy.models import User
@@ -239,7 +240,19 @@ class EntryReference(models.Model):
 class ServiceGrant(UserObjectPermissionBase):
     """An extra grant: one user, one service, one permission, optionally until `ends_at`."""
 
+    public_id = models.UUIDField(default=uuid7, unique=True, editable=False)
     content_object = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="grants")
     ends_at = models.DateTimeField(null=True, blank=True)
     granted_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = StampField(auto_now_add=True)
+
+    def audit_target(self) -> Target:
+        service = self.content_object
+        return Target(
+            "grant",
+            str(self.public_id),
+            self.user.email,
+            tenant_id=service.project.tenant_id,
+            project_id=service.project_id,
+            service_id=service.pk,
+        )

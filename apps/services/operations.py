@@ -1,10 +1,11 @@
 """Make services, link them, and issue and revoke their keys."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Count
 from django.utils import timezone
 
 from apps.audit.events import Action
@@ -330,8 +331,9 @@ def distrust_workload(*, actor: Actor, service: Service, identity_id: UUID) -> W
     return identity
 
 
-def count_services(project_id: UUID) -> int:
-    return Service.objects.filter(project_id=project_id, deleted_at=None).count()
+def count_services(project_ids: Collection[UUID]) -> dict[UUID, int]:
+    services = Service.objects.filter(project_id__in=project_ids, deleted_at=None)
+    return dict(services.values_list("project_id").annotate(Count("pk")))
 
 
 def service_environments(project_id: UUID) -> set[str]:

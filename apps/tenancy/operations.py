@@ -1,11 +1,13 @@
 """Make people and tenants, and say who belongs to which."""
 
 import secrets
+from uuid import UUID
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
+from django.utils import timezone
 
 from apps.audit.events import Action
 from apps.audit.operations import record
@@ -14,7 +16,7 @@ from apps.core.actor import Actor
 from apps.core.changes import ChangeEvent, announce
 from apps.core.errors import AlreadyExists, InvalidInput, LastOwner, NotFound, NotPermitted, VersionConflict
 from apps.core.names import require_name, require_slug
-from apps.tenancy.models import Tenant, TenantMember, User
+from apps.tenancy.models import Invitation, Tenant, TenantMember, User
 
 # 18 random bytes: 144 bits, typed by hand once.
 PASSWORD_BYTES = 18
@@ -184,3 +186,28 @@ def _require_another_owner(tenant: Tenant, member: TenantMember) -> None:
         raise LastOwner(
             f"{member.user.email} is the last owner of {tenant.slug}. Make somebody else an owner first."
         )
+
+
+def revoke_sent_invitations(
+    *, actor: Actor, user: User, tenant: Tenant, project_id: UUID | None = None
+) -> list[Invitation]:
+    """Revoke what `user` sent and nobody accepted yet: with `project_id`, of that project alone.
+
+    Runs inside the operation that takes or lowers their role (SPEC 3), which asked the right.
+    """
+    pending = Invitation.objects.select_for_update(of=("self",), no_key=True).filter(
+        tenant=tenant, invited_by=user, accepted_at=None, revoked_at=None
+    )
+    if project_id is not None:
+        pending = pending.filter(project_id=project_id)
+    found = list(pending.order_by("pk"))
+    for invitation in found:
+        invitation.revoked_at = timezone.now()
+        invitation.save(update_fields=["revoked_at"])
+        record(
+            actor=actor,
+            action=Action.INVITATION_REVOKED,
+            target=invitation.audit_target(),
+            changes={"revoked": [False, True]},
+        )
+    return found

@@ -4,6 +4,7 @@ Values of secrets go in as bytes and are sealed before they reach the database; 
 the reads at the end of this module alone, after their event was committed.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -417,9 +418,9 @@ def _unseal(service: Service, stored: list[StoredSecret]) -> dict[str, bytes]:
         raise Unreadable from None
 
 
-def count_secrets(project_id: UUID) -> int:
-    return entries.count_live(Secret.objects.all(), project_id)
+def count_secrets(project_ids: Collection[UUID]) -> dict[UUID, int]:
+    return entries.count_live(Secret.objects.all(), project_ids)
 
 
-def count_configs(project_id: UUID) -> int:
-    return entries.count_live(Config.objects.all(), project_id)
+def count_configs(project_ids: Collection[UUID]) -> dict[UUID, int]:
+    return entries.count_live(Config.objects.all(), project_ids)

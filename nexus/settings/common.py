@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import environ
 
@@ -142,6 +143,18 @@ X_FRAME_OPTIONS = "DENY"
 # A secret of 64 KiB is some 88 KiB in base64; a megabyte leaves room for the largest flag definition.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
+# Mail (invitations, notices) goes out by the outbox: smtp+tls://user:password@host:587, or another
+# URL of django-environ. It waits at most so long, well within the lease of a message.
+_mail = env.email_url("EMAIL_URL", default="smtp://localhost:25")
+EMAIL_BACKEND = _mail["EMAIL_BACKEND"]
+EMAIL_HOST, EMAIL_PORT = _mail["EMAIL_HOST"], _mail["EMAIL_PORT"]
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail["EMAIL_HOST_USER"], _mail["EMAIL_HOST_PASSWORD"]
+EMAIL_USE_TLS, EMAIL_USE_SSL = _mail.get("EMAIL_USE_TLS", False), _mail.get("EMAIL_USE_SSL", False)
+EMAIL_FILE_PATH = _mail["EMAIL_FILE_PATH"] or None
+EMAIL_TIMEOUT = 10
+_mail_host = (urlsplit(NEXUS_PUBLIC_URL).hostname if NEXUS_PUBLIC_URL else None) or "localhost"
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default=f"Nexus <nexus@{_mail_host}>")
+
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -180,6 +193,13 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SERVE_PUBLIC": True,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": [],
+    # Fields of one name whose choices differ.
+    "ENUM_NAME_OVERRIDES": {
+        "ProjectRoleEnum": "apps.projects.api.serializers.ROLE_CHOICES",
+        "TenantRoleEnum": "apps.projects.api.serializers.TENANT_ROLE_CHOICES",
+        "SecretTypeEnum": "apps.vault.models.SecretType",
+        "ActorTypeEnum": "apps.audit.api.documents.ACTOR_TYPES",
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "PREPROCESSING_HOOKS": ["nexus.schema.only_public_api"],
