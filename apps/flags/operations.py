@@ -38,7 +38,7 @@ def parsed(document: Mapping[str, Any], *, key: str) -> FlagDefinition:
 
 
 @transaction.atomic
-def set_flag(
+def put_flag(
     *,
     actor: Actor,
     service: Service,
@@ -49,8 +49,8 @@ def set_flag(
     only_create: bool = False,
     must_be_new: bool = False,
     must_exist: bool = False,
-) -> Flag:
-    """Make `definition` (the wire form of SPEC 7) the flag `key` of the service.
+) -> "WrittenFlag":
+    """Make `definition` (the wire form of SPEC 7) the flag `key`, and tell whether the key was new.
 
     Raises NotPermitted, InvalidInput, QuotaExceeded, and VersionConflict when
     `expected_row_version` is given and another write came first, `only_create` and the key exists,
@@ -60,7 +60,12 @@ def set_flag(
     draft = FlagDraft(key, definition, is_final, precondition)
     adopted = draft.sound_definition()
     opened = _open(actor, service, key)
-    return write_flag(actor, opened, draft, adopted).flag
+    return write_flag(actor, opened, draft, adopted)
+
+
+def set_flag(*, actor: Actor, service: Service, key: str, definition: Mapping[str, Any], **more: Any) -> Flag:
+    """The flag that `put_flag` made or changed."""
+    return put_flag(actor=actor, service=service, key=key, definition=definition, **more).flag
 
 
 @transaction.atomic
