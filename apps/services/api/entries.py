@@ -15,7 +15,7 @@ from apps.core.access import refusal, rights_of, with_rights
 from apps.core.api import requests
 from apps.core.errors import InvalidInput, NotFound, ServiceKindMismatch
 from apps.core.names import is_entry_key
-from apps.services.bulk import ITEMS_MAX, Deletion, Result
+from apps.services.bulk import ITEMS_MAX, Deletion, Result, each
 from apps.services.entries import Precondition
 from apps.services.models import Kind, Service
 
@@ -135,7 +135,7 @@ def all_or_nothing(
 ) -> Response:
     """Answer a bulk write: `draft` makes of each item what `write` takes."""
     deletions = [Deletion(item["key"], item.get("row_version")) for item in body.get("delete", ())]
-    results = write([draft(item) for item in body.get("write", ())], deletions)
+    results = write(each("write", body.get("write", ()), draft), deletions)
     return Response(
         {
             "results": [
