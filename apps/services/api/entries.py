@@ -32,11 +32,20 @@ class EntryView(ManageView):
     reveals: ClassVar[str] = ""
     backend_only: ClassVar[bool] = False
 
-    def _service(self, request: Request, service_id: UUID) -> tuple[Service, frozenset[str]]:
-        asked = [each for each in ("service:read", self.reads, self.writes, self.reveals) if each]
+    def _service(
+        self, request: Request, service_id: UUID, permissions: Sequence[str]
+    ) -> tuple[Service | None, frozenset[str]]:
+        """The live service, and which of `permissions` the actor has there. One query."""
         services = Service.objects.live().select_related("project__tenant").filter(pk=service_id)
-        found = with_rights(services, actor_of(request), asked).first()
-        held = frozenset[str]() if found is None else rights_of(found, asked)
+        found = with_rights(services, actor_of(request), permissions).first()
+        return found, frozenset() if found is None else rights_of(found, permissions)
+
+    def _held(self, request: Request, service_id: UUID, permission: str) -> tuple[Service, frozenset[str]]:
+        # The one right first: each further one makes the query dearer, and most who ask have it.
+        found, held = self._service(request, service_id, [permission])
+        if found is not None and not held:
+            rest = {"service:read", self.reads, self.writes, self.reveals} - {"", permission}
+            found, held = self._service(request, service_id, sorted(rest))
         if found is None or not held:
             raise NotFound
         if self.backend_only and found.kind != Kind.BACKEND:
@@ -45,14 +54,14 @@ class EntryView(ManageView):
 
     def collection(self, request: Request, service_id: UUID, permission: str) -> Service:
         """The service, for something with all its entries of this kind."""
-        service, held = self._service(request, service_id)
+        service, held = self._held(request, service_id, permission)
         if permission not in held:
             raise refusal(actor_of(request), permission, service)
         return service
 
     def item(self, request: Request, service_id: UUID, key: str, permission: str) -> Service:
         """The service, for something with its entry `key`."""
-        service, held = self._service(request, service_id)
+        service, held = self._held(request, service_id, permission)
         if permission in held and (is_entry_key(key) or request.method == "PUT"):
             return service
         # Who may read the list sees that the right is missing, and others nothing.
