@@ -166,8 +166,8 @@ class AccessPaths:
     deleted: tuple[str, ...] = ()
 
 
-# Live extra grants of one scope: (user id, permission) → a queryset with `content_object_id`.
-Grants = Callable[[Any, str], models.QuerySet[Any]]
+# Live extra grants of one scope: (user id, permission or any) → a queryset with `content_object_id`.
+Grants = Callable[[Any, str | None], models.QuerySet[Any]]
 
 _grants: dict[str, Grants] = {}
 
@@ -177,11 +177,20 @@ def register_grants(scope: str, grants: Grants) -> None:
     _grants[scope] = grants
 
 
-def live_grants(model: type[models.Model]) -> Callable[[Any, str], models.QuerySet[Any]]:
-    """Grants of `model` that have not ended. The end is part of the query: none outlives it."""
+def registered_grants() -> list[Grants]:
+    return list(_grants.values())
 
-    def query(user_id: Any, permission: str) -> models.QuerySet[Any]:
+
+def live_grants(model: type[models.Model]) -> Grants:
+    """Grants of `model` that have not ended. The end is part of the query: none outlives it.
+
+    Without a permission all that the person was ever given here, ended ones too.
+    """
+
+    def query(user_id: Any, permission: str | None) -> models.QuerySet[Any]:
         manager = cast(Any, model)._default_manager
+        if permission is None:
+            return cast(models.QuerySet[Any], manager.filter(user_id=user_id))
         return cast(
             models.QuerySet[Any],
             manager.filter(user_id=user_id, permission__codename=permission).filter(
@@ -250,7 +259,7 @@ def _of_roles(paths: AccessPaths, actor: Actor, permission: str) -> Q:
 
 def _of_grants(paths: AccessPaths, actor: Actor, permission: str) -> Q:
     rule = NOTHING
-    if permission not in GRANTABLE_PERMISSIONS or actor.user_id is None:
+    if permission not in GRANTABLE_PERMISSIONS or actor.user_id is None or not actor.may_hold_grants:
         return rule
     for scope, path in (("project", paths.project), ("service", paths.service)):
         grants = _grants.get(scope)

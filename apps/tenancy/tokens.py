@@ -9,10 +9,10 @@ import secrets
 import zlib
 from datetime import UTC
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from apps.core import crypto, keys
+from apps.core import crypto, keys, prepared
 from apps.core.actor import ActorType
 from apps.core.errors import InvalidCredential
 from apps.core.models import Purpose
@@ -66,13 +66,15 @@ def good_token(text: str) -> AccessToken:
 
 def _found(text: str) -> tuple[AccessToken | None, keys.Key | None]:
     """The row of this text and the pepper that it names, whatever else is wrong with it."""
-    rows = AccessToken.objects.select_related("user__service_account")
     for peppers in keys.looks(Purpose.API_KEY_PEPPER):
-        digests = [crypto.keyed_digest(pepper.secret, text.encode()) for pepper in peppers]
-        row = rows.filter(digest__in=digests).first()
-        if row is not None:
+        digests = tuple(crypto.keyed_digest(pepper.secret, text.encode()) for pepper in peppers)
+        for row in prepared.fetch("tenancy.tokens", _by_digest, digests):
             return row, next((each for each in peppers if each.id == row.pepper_id), None)
     return None, None
+
+
+def _by_digest(digests: tuple[bytes, ...]) -> "QuerySet[AccessToken]":
+    return AccessToken.objects.select_related("user__service_account").filter(digest__in=digests)
 
 
 def actor_type(token: AccessToken) -> ActorType:

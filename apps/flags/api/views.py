@@ -27,6 +27,7 @@ from apps.core.api.pages import list_parameters, paged
 from apps.core.api.requests import expected_version
 from apps.core.errors import InvalidInput, NotFound
 from apps.core.idempotency import Answer
+from apps.core.prepared import Source
 from apps.flags import operations
 from apps.flags.api.filters import FlagFilter
 from apps.flags.api.serializers import (
@@ -48,7 +49,6 @@ from apps.services.api.entries import (
     precondition_of,
     seen,
 )
-from apps.services.models import Service
 
 _ORDER = ("key", "created_at", "updated_at")
 _COLUMNS = (
@@ -66,8 +66,8 @@ _COLUMNS = (
 )
 
 
-def _rows(service: Service) -> Any:
-    return Flag.objects.filter(service=service, deleted_at=None).values_list(*_COLUMNS, named=True)
+def _rows(service_id: UUID) -> Any:
+    return Flag.objects.filter(service=service_id, deleted_at=None).values_list(*_COLUMNS, named=True)
 
 
 def _show(row: Any) -> dict[str, Any]:
@@ -110,7 +110,14 @@ class FlagsView(_FlagsDoor):
     def get(self, request: Request, service_id: UUID) -> Response:
         service = self.collection(request, service_id, self.reads)
         return Response(
-            paged(request, _rows(service), _show, orderings=_ORDER, search=("key",), filters=FlagFilter)
+            paged(
+                request,
+                Source("flags", _rows, (service.pk,)),
+                _show,
+                orderings=_ORDER,
+                search=("key",),
+                filters=FlagFilter,
+            )
         )
 
     @extend_schema(
@@ -167,7 +174,7 @@ class FlagView(_FlagsDoor):
     )
     def get(self, request: Request, service_id: UUID, key: str) -> Response:
         service = self.item(request, service_id, key, self.reads)
-        row = _rows(service).filter(key=key).first()
+        row = _rows(service.pk).filter(key=key).first()
         if row is None:
             raise NotFound
         return tagged(row, _show(row))

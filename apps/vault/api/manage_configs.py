@@ -29,6 +29,7 @@ from apps.core.api.pages import list_parameters, paged
 from apps.core.api.requests import expected_version
 from apps.core.errors import NotFound
 from apps.core.idempotency import Answer
+from apps.core.prepared import Source
 from apps.services.api.entries import (
     FORCE,
     IF_NONE_MATCH,
@@ -39,7 +40,6 @@ from apps.services.api.entries import (
     precondition_of,
     seen,
 )
-from apps.services.models import Service
 from apps.vault import bulk, operations
 from apps.vault.api.filters import ConfigFilter
 from apps.vault.api.manage_serializers import (
@@ -55,10 +55,10 @@ from apps.vault.operations import Written
 _ORDER = ("key", "created_at", "updated_at")
 
 
-def _rows(service: Service) -> Any:
+def _rows(service_id: UUID) -> Any:
     """The service's live configs, each with its active version, in one query."""
     return (
-        Config.objects.filter(service=service, deleted_at=None, versions__version=F("active_version"))
+        Config.objects.filter(service=service_id, deleted_at=None, versions__version=F("active_version"))
         .annotate(
             type=F("versions__type"),
             value_json=F("versions__value_json"),
@@ -145,7 +145,14 @@ class ManagedConfigsView(_ConfigsDoor):
     def get(self, request: Request, service_id: UUID) -> Response:
         service = self.collection(request, service_id, self.reads)
         return Response(
-            paged(request, _rows(service), _show, orderings=_ORDER, search=("key",), filters=ConfigFilter)
+            paged(
+                request,
+                Source("configs", _rows, (service.pk,)),
+                _show,
+                orderings=_ORDER,
+                search=("key",),
+                filters=ConfigFilter,
+            )
         )
 
     @extend_schema(
@@ -197,7 +204,7 @@ class ManagedConfigView(_ConfigsDoor):
     )
     def get(self, request: Request, service_id: UUID, key: str) -> Response:
         service = self.item(request, service_id, key, self.reads)
-        row = _rows(service).filter(key=key).first()
+        row = _rows(service.pk).filter(key=key).first()
         if row is None:
             raise NotFound
         return tagged(row, _show(row))

@@ -28,6 +28,7 @@ from apps.core.api.problems import ProblemSerializer
 from apps.core.api.requests import expected_version
 from apps.core.errors import NotFound
 from apps.core.idempotency import Answer
+from apps.core.prepared import Source
 from apps.services.api.entries import (
     FORCE,
     IF_NONE_MATCH,
@@ -38,7 +39,6 @@ from apps.services.api.entries import (
     precondition_of,
     seen,
 )
-from apps.services.models import Service
 from apps.vault import bulk, operations
 from apps.vault.api.filters import SecretFilter
 from apps.vault.api.manage_serializers import (
@@ -57,11 +57,11 @@ from apps.vault.values import secret_bytes, secret_wire_value
 _ORDER = ("key", "created_at", "updated_at")
 
 
-def _rows(service: Service) -> Any:
+def _rows(service_id: UUID) -> Any:
     """The service's live secrets, each with its active version, in one query."""
     # Named values, because rows of models would cost more than all the rest of the list.
     return (
-        Secret.objects.filter(service=service, deleted_at=None, versions__version=F("active_version"))
+        Secret.objects.filter(service=service_id, deleted_at=None, versions__version=F("active_version"))
         .annotate(
             type=F("versions__type"),
             file_name=F("versions__file_name"),
@@ -150,7 +150,14 @@ class ManagedSecretsView(_SecretsDoor):
     )
     def get(self, request: Request, service_id: UUID) -> Response:
         service = self.collection(request, service_id, self.reads)
-        page = paged(request, _rows(service), _show, orderings=_ORDER, search=("key",), filters=SecretFilter)
+        page = paged(
+            request,
+            Source("secrets", _rows, (service.pk,)),
+            _show,
+            orderings=_ORDER,
+            search=("key",),
+            filters=SecretFilter,
+        )
         operations.note_secret_list(actor=actor_of(request), service=service)
         return Response(page)
 
@@ -204,7 +211,7 @@ class ManagedSecretView(_SecretsDoor):
     )
     def get(self, request: Request, service_id: UUID, key: str) -> Response:
         service = self.item(request, service_id, key, self.reads)
-        row = _rows(service).filter(key=key).first()
+        row = _rows(service.pk).filter(key=key).first()
         if row is None:
             raise NotFound
         return tagged(row, _show(row))
