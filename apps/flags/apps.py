@@ -7,6 +7,8 @@ class FlagsConfig(AppConfig):
 
     def ready(self) -> None:
         from apps.flags.operations import count_flags
+        from apps.flags.purge import purge_entries
         from apps.projects import holdings
 
         holdings.register_counter("flags", count_flags)
+        holdings.register_entry_purger(purge_entries)

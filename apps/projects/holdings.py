@@ -63,10 +63,15 @@ def count(quota: str, project_id: UUID) -> int:
     return _counters[quota]([project_id]).get(project_id, 0)
 
 
-def require_place(quota: str, *, project_id: UUID, tier_name: str) -> None:
-    """Raise QuotaExceeded unless one more fits. The caller holds the project's lock: caps are exact."""
+def require_place(quota: str, *, project_id: UUID, tier_name: str, used: int | None = None) -> None:
+    """Raise QuotaExceeded unless one more fits. The caller holds the project's lock: caps are exact.
+
+    `used` is the count, where the caller took it under that lock already.
+    """
     cap = TIERS[tier_name].cap(quota)
-    if cap is not None and count(quota, project_id) >= cap:
+    if cap is None:
+        return
+    if (count(quota, project_id) if used is None else used) >= cap:
         raise QuotaExceeded(quota=quota, cap=cap, tier=tier_name)
 
 
@@ -129,4 +134,5 @@ def register_entry_purger(purge: EntryPurger) -> None:
 
 
 def purge_entries(now: datetime) -> int:
+    """Delete for good what was deleted softly and whose `purge_after` has passed; how many entries."""
     return sum(each(now) for each in _entry_purgers)

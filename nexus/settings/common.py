@@ -197,8 +197,11 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "ENUM_NAME_OVERRIDES": {
         "ProjectRoleEnum": "apps.projects.api.serializers.ROLE_CHOICES",
         "TenantRoleEnum": "apps.projects.api.serializers.TENANT_ROLE_CHOICES",
-        "SecretTypeEnum": "apps.vault.models.SecretType",
         "ActorTypeEnum": "apps.audit.api.documents.ACTOR_TYPES",
+        # Three sorts of entry have a `type`, each with values of its own.
+        "SecretTypeEnum": "apps.vault.models.SecretType",
+        "ConfigTypeEnum": "apps.vault.models.ConfigType",
+        "FlagTypeEnum": ["boolean", "string", "number", "json"],
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

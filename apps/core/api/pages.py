@@ -14,6 +14,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 
+from apps.core import prepared
 from apps.core.errors import InvalidInput
 
 LIMIT_DEFAULT, LIMIT_MAX = 50, 200
@@ -65,6 +66,8 @@ def _filter_schema(each: Any) -> dict[str, Any]:
 
 
 def _filtered(request: Request, rows: Any, filters: type[FilterSet]) -> Any:
+    if not any(name in request.query_params for name in filters.base_filters):
+        return rows
     asked = filters(request.query_params, queryset=rows)
     wrong = set() if asked.is_valid() else set(asked.form.errors)
     for name, each in filters.base_filters.items():
@@ -131,7 +134,7 @@ def _after(model: type[models.Model], cursor: str, order: str, key: str) -> Q:
 
 def paged(
     request: Request,
-    rows: "models.QuerySet[Any, M]",
+    rows: "models.QuerySet[Any, M] | prepared.Source",
     show: Callable[[M], Mapping[str, Any]],
     *,
     orderings: Sequence[str],
@@ -146,9 +149,15 @@ def paged(
     `orderings`. Those are the columns that may be asked for, the first by default; rows that are
     equal in it follow their ids, so that a page neither repeats nor skips one. `parameters` are
     further ones that the view itself reads, `key` is the column of the ids. One query.
+
+    Of a `Source` the first page of the whole list is asked without building its query anew.
     """
     _require_known(request, filters, parameters)
     limit, order = _limit(request), _order(request, orderings)
+    if isinstance(rows, prepared.Source):
+        if request.query_params.keys() <= {"limit", "ordering"}:
+            return _shown(_first_page(rows, order, limit), show, order, limit, key)
+        rows = cast("models.QuerySet[Any, M]", rows.queryset())
     text = request.query_params.get("search", "").strip()
     if text and search:
         found = Q()
@@ -160,8 +169,21 @@ def paged(
     cursor = request.query_params.get("cursor")
     if cursor is not None:
         rows = rows.filter(_after(rows.model, cursor, order, key))
-    tie = f"-{key}" if order.startswith("-") else key
-    page = list(rows.order_by(order, tie)[: limit + 1])
+    return _shown(list(_ordered(rows, order, key)[: limit + 1]), show, order, limit, key)
+
+
+def _first_page(source: prepared.Source, order: str, limit: int) -> list[Any]:
+    def build(*arguments: prepared.Argument) -> Any:
+        return _ordered(source.build(*arguments), order, "pk")[: limit + 1]
+
+    return prepared.fetch((source.name, order, limit), build, *source.arguments)
+
+
+def _ordered(rows: Any, order: str, key: str) -> Any:
+    return rows.order_by(order, f"-{key}" if order.startswith("-") else key)
+
+
+def _shown(page: list[Any], show: Callable[[Any], Any], order: str, limit: int, key: str) -> dict[str, Any]:
     more = len(page) > limit
     return {
         "results": [show(row) for row in page[:limit]],
