@@ -157,7 +157,7 @@ def paged(
     if isinstance(rows, prepared.Source):
         if request.query_params.keys() <= {"limit", "ordering"}:
             return _shown(_first_page(rows, order, limit), show, order, limit, key)
-        rows = cast("models.QuerySet[Any, M]", rows.queryset())
+        return paged(request, rows.queryset(), show, orderings=orderings, search=search, filters=filters)
     text = request.query_params.get("search", "").strip()
     if text and search:
         found = Q()
