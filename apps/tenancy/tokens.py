@@ -51,9 +51,12 @@ def good_token(text: str) -> AccessToken:
         raise InvalidCredential
     peppers = list(keys.server_keys(Purpose.API_KEY_PEPPER))
     digests = [crypto.keyed_digest(pepper.secret, text.encode()) for pepper in peppers]
-    row = AccessToken.objects.select_related("user__service_account").filter(digest__in=digests).first()
-    now = timezone.now()
+    rows = AccessToken.objects.select_related("user__service_account__tenant").filter(digest__in=digests)
+    row, now = rows.first(), timezone.now()
     if row is None or row.revoked_at or row.expires_at <= now or not row.user.is_active:
+        raise InvalidCredential
+    # Automation stops with its tenant, and goes on if that is restored.
+    if row.user.is_service_account and row.user.service_account.tenant.deleted_at is not None:
         raise InvalidCredential
     pepper = next((each for each in peppers if each.id == row.pepper_id), None)
     if pepper is None or not secrets.compare_digest(row_mac(pepper, row), bytes(row.mac)):
