@@ -143,8 +143,8 @@ def issue_access_token(
     """Issue a token and return it with its text, which is never shown again.
 
     `name` has at most 100 characters. `scopes` are permissions; what counts at each use is those that
-    the bearer then still has. `expires_at` lies at most 365 days ahead. Raises ReauthenticationRequired, NotPermitted for a
-    scope that `actor` lacks everywhere, and InvalidInput.
+    the bearer then still has. `expires_at` lies at most 365 days ahead. Raises
+    ReauthenticationRequired, NotPermitted for a scope that `actor` lacks everywhere, and InvalidInput.
     """
     _require_may_manage_tokens(actor, bearer)
     require_presence(actor)
