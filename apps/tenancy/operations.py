@@ -53,8 +53,12 @@ def operator_with(email: str) -> User:
     """The active operator with this address. Raises NotFound when there is none."""
     user = User.objects.filter(email=normalised_email(email), is_active=True).first()
     if user is None:
-        raise NotFound(f"There is no operator {email}. Make one with create_operator first.")
+        raise _no_operator(email)
     return user
+
+
+def _no_operator(email: str) -> NotFound:
+    return NotFound(f"There is no operator {email}. Make one with create_operator first.")
 
 
 @transaction.atomic
@@ -255,6 +259,9 @@ def _locked_for_members(actor: Actor, tenant: Tenant, user: User) -> Tenant:
             "Nobody changes their own role.", permission="tenant:manage_members", target=tenant
         )
     if user.is_service_account:
+        # Another tenant's automation is nothing to know of.
+        if user.service_account.tenant_id != tenant.pk:
+            raise _no_operator(user.email)
         raise InvalidInput.of("email", "A service account belongs to the tenant that made it, as a member.")
     tenant = locked_tenant(tenant)
     if actor.user_id is not None:

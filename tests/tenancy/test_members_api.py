@@ -135,15 +135,20 @@ def test_nobody_changes_or_removes_themselves_and_service_accounts_are_deleted_i
 ) -> None:
     set_tenant_member(actor=command, tenant=cast.tenant, user=cast.users["alice"], role=TenantRole.OWNER)
     account = create_service_account(actor=command, tenant=cast.tenant, name="ci")
+    foreign = create_service_account(actor=command, tenant=cast.other_tenant, name="ci")
     carol, path = signed_in(cast, "carol"), f"tenants/{cast.tenant.pk}/members"
     mine, robot = member_of(cast, "carol"), TenantMember.objects.get(user=account.user)
 
     own = [patch(carol, f"{path}/{mine.pk}", {"role": "member"}), delete(carol, f"{path}/{mine.pk}")]
     own.append(post(carol, path, {"email": "carol@example.org", "role": "member"}))
     its = [patch(carol, f"{path}/{robot.pk}", {"role": "owner"}), delete(carol, f"{path}/{robot.pk}")]
+    its += [
+        post(carol, path, {"email": email, "role": "member"})
+        for email in (account.user.email, foreign.user.email, "cd@evil.service-account.invalid")
+    ]
 
     assert [answer.status_code for answer in own] == [403, 403, 403]
-    assert [answer.status_code for answer in its] == [422, 422]
+    assert [answer.status_code for answer in its] == [422, 422, 422, 404, 404]
     assert member_of(cast, "carol").role == "owner"
     assert TenantMember.objects.filter(pk=robot.pk).exists()
     listed = carol.get(f"{BASE}/{path}?is_service_account=true").json()["results"]
