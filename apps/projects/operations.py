@@ -296,6 +296,10 @@ def admit(
     membership, joined = TenantMember.objects.get_or_create(
         tenant=project.tenant, user=user, defaults={"role": tenant_role}
     )
+    if membership.ends_at is not None and membership.ends_at <= timezone.now():
+        # What is left of a break-glass that is over; from here on they belong to the tenant.
+        membership.role, membership.ends_at, joined = tenant_role, None, True
+        membership.save(update_fields=["role", "ends_at"])
     if membership.role != TenantRole.OWNER:
         holdings.require_place("members", project_id=project.pk, tier_name=project.tier)
     member = ProjectMember.objects.create(project=project, user=user, role=role)
@@ -370,7 +374,7 @@ def remove_project_member(*, actor: Actor, project: Project, user: User) -> Proj
 
 def count_members(project_ids: Collection[UUID]) -> dict[UUID, int]:
     """People with a role in each project. Tenant owners need none and do not count."""
-    owners = TenantMember.objects.filter(
+    owners = TenantMember.objects.holding().filter(
         tenant=OuterRef("project__tenant"), user=OuterRef("user"), role=TenantRole.OWNER
     )
     members = ProjectMember.objects.filter(~Exists(owners), project_id__in=project_ids)

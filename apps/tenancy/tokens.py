@@ -53,6 +53,9 @@ def good_token(text: str) -> AccessToken:
     now = timezone.now()
     if row is None or row.revoked_at or row.expires_at <= now or not row.user.is_active:
         raise InvalidCredential
+    # Automation stops with its tenant, and goes on if that is restored.
+    if row.user.is_service_account and row.user.service_account.tenant.deleted_at is not None:
+        raise InvalidCredential
     if pepper is None or not secrets.compare_digest(row_mac(pepper, row), bytes(row.mac)):
         raise InvalidCredential
     # To the minute, as SPEC 4 says of keys: a write for each use would be a write for each read.
@@ -74,7 +77,7 @@ def _found(text: str) -> tuple[AccessToken | None, keys.Key | None]:
 
 
 def _by_digest(digests: tuple[bytes, ...]) -> "QuerySet[AccessToken]":
-    return AccessToken.objects.select_related("user__service_account").filter(digest__in=digests)
+    return AccessToken.objects.select_related("user__service_account__tenant").filter(digest__in=digests)
 
 
 def actor_type(token: AccessToken) -> ActorType:

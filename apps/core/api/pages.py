@@ -158,18 +158,19 @@ def paged(
         if request.query_params.keys() <= {"limit", "ordering"}:
             return _shown(_first_page(rows, order, limit), show, order, limit, key)
         return paged(request, rows.queryset(), show, orderings=orderings, search=search, filters=filters)
+    chosen: Any = rows
     text = request.query_params.get("search", "").strip()
     if text and search:
         found = Q()
         for column in search:
             found |= Q(**{f"{column}__icontains": text})
-        rows = rows.filter(found)
+        chosen = chosen.filter(found)
     if filters is not None:
-        rows = _filtered(request, rows, filters)
+        chosen = _filtered(request, chosen, filters)
     cursor = request.query_params.get("cursor")
     if cursor is not None:
-        rows = rows.filter(_after(rows.model, cursor, order, key))
-    return _shown(list(_ordered(rows, order, key)[: limit + 1]), show, order, limit, key)
+        chosen = chosen.filter(_after(chosen.model, cursor, order, key))
+    return _shown(list(_ordered(chosen, order, key)[: limit + 1]), show, order, limit, key)
 
 
 def _first_page(source: prepared.Source, order: str, limit: int) -> list[Any]:
