@@ -6,7 +6,10 @@ class FlagsConfig(AppConfig):
     label = "flags"
 
     def ready(self) -> None:
-        from apps.flags.operations import count_flags
+        from apps.flags.operations import count_flags, flag_keys
         from apps.projects import holdings
+        from apps.services.inheritance import register_entry_keys
+        from apps.services.models import EntryKind
 
         holdings.register_counter("flags", count_flags)
+        register_entry_keys(EntryKind.FLAG, flag_keys)

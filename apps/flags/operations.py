@@ -1,6 +1,6 @@
 """Write flags."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -19,6 +19,7 @@ from apps.flags.definition import FlagDefinition, InvalidDefinition, parse_defin
 from apps.flags.models import Flag
 from apps.projects import holdings
 from apps.services import entries
+from apps.services.inheritance import EntryKey
 from apps.services.models import EntryKind, Service
 
 
@@ -160,3 +161,9 @@ def delete_flag(*, actor: Actor, service: Service, key: str, force: bool = False
 
 def count_flags(project_id: UUID) -> int:
     return entries.count_live(Flag.objects.all(), project_id)
+
+
+def flag_keys(service_ids: Collection[UUID]) -> Iterator[EntryKey]:
+    """The live flags that these services have as their own: keys alone. One query."""
+    flags = Flag.objects.filter(service_id__in=service_ids, deleted_at=None)
+    return (EntryKey(*row) for row in flags.values_list("key", "service_id", "is_final"))

@@ -6,6 +6,7 @@ many of its things a project has, and what of it stands in the way of a smaller 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from apps.core.errors import QuotaExceeded
@@ -16,12 +17,14 @@ Blockers = Callable[[UUID, Tier], Iterator[str]]
 EnvironmentsOf = Callable[[UUID], set[str]]
 GrantDropper = Callable[[UUID, UUID], None]
 Purger = Callable[[UUID], None]
+DuePurger = Callable[[datetime], int]
 
 _counters: dict[str, Counter] = {}
 _blockers: list[Blockers] = []
 _environments: list[EnvironmentsOf] = []
 _grant_droppers: list[GrantDropper] = []
 _purgers: list[Purger] = []
+_due_purgers: list[DuePurger] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,13 @@ def require_place(quota: str, *, project_id: UUID, tier_name: str) -> None:
         raise QuotaExceeded(quota=quota, cap=cap, tier=tier_name)
 
 
+def require_within(quota: str, *, project_id: UUID, tier_name: str) -> None:
+    """Raise QuotaExceeded if there is more than fits: for what is put back first and counted then."""
+    cap = TIERS[tier_name].cap(quota)
+    if cap is not None and count(quota, project_id) > cap:
+        raise QuotaExceeded(quota=quota, cap=cap, tier=tier_name)
+
+
 def usage(project_id: UUID, tier_name: str) -> list[Usage]:
     return [Usage(quota, count(quota, project_id), TIERS[tier_name].cap(quota)) for quota in QUOTAS]
 
@@ -100,3 +110,14 @@ def register_purger(purge: Purger) -> None:
 def purge(project_id: UUID) -> None:
     for each in _purgers:
         each(project_id)
+
+
+def register_due_purger(purge: DuePurger) -> None:
+    """Have `purge(now)` delete for good what an app above was to keep until then; it tells how many."""
+    if purge not in _due_purgers:
+        _due_purgers.append(purge)
+
+
+def purge_due(now: datetime) -> int:
+    """Delete for good what was deleted softly inside live projects and is past its time; how many rows."""
+    return sum(each(now) for each in _due_purgers)
