@@ -257,6 +257,8 @@ def test_lists_are_narrowed_searched_and_told_in_constant_queries(cast: Cast, co
         "umbrella=x",
         "deleted=x",
         "deleted=",
+        "is_umbrella=x",
+        "is_umbrella=",
         "slug=x",
         "project=1",
         "search=a&search=b",

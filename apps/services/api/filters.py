@@ -3,8 +3,27 @@
 from typing import Any
 
 import django_filters
+from django import forms
 
 from apps.services.models import ApiKey, Kind, Service, Slot
+
+
+class TrueOrFalse(forms.Field):
+    """`true` or `false`. Django's own field takes anything else for "not asked", and would show all."""
+
+    def to_python(self, value: Any) -> bool | None:
+        if value is None:
+            return None
+        if value not in ("true", "false"):
+            raise forms.ValidationError("Give true or false.")
+        return bool(value == "true")
+
+
+class BooleanFilter(django_filters.BooleanFilter):  # type: ignore[misc] # django-filter has no types
+    field_class = TrueOrFalse
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "widget": forms.TextInput})
 
 
 class ServiceFilter(django_filters.FilterSet):  # type: ignore[misc] # django-filter has no types
@@ -12,7 +31,7 @@ class ServiceFilter(django_filters.FilterSet):  # type: ignore[misc] # django-fi
     tenant = django_filters.UUIDFilter(field_name="project__tenant_id")
     environment = django_filters.CharFilter()
     kind = django_filters.ChoiceFilter(choices=Kind.choices)
-    is_umbrella = django_filters.BooleanFilter()
+    is_umbrella = BooleanFilter()
     umbrella = django_filters.UUIDFilter(method="of_umbrella", help_text="The children of this one.")
 
     class Meta:
@@ -26,7 +45,7 @@ class ServiceFilter(django_filters.FilterSet):  # type: ignore[misc] # django-fi
 
 class ApiKeyFilter(django_filters.FilterSet):  # type: ignore[misc] # django-filter has no types
     slot = django_filters.ChoiceFilter(choices=Slot.choices)
-    is_revoked = django_filters.BooleanFilter(field_name="revoked_at", lookup_expr="isnull", exclude=True)
+    is_revoked = BooleanFilter(field_name="revoked_at", lookup_expr="isnull", exclude=True)
 
     class Meta:
         model = ApiKey
