@@ -4,7 +4,7 @@ from datetime import datetime
 
 from apps.audit.events import Action
 from apps.flags.models import Flag
-from apps.services.purge import purge_rows
+from apps.services.purging import purge_rows
 
 
 def purge_entries(now: datetime) -> int:

@@ -17,14 +17,14 @@ Blockers = Callable[[UUID, Tier], Iterator[str]]
 EnvironmentsOf = Callable[[UUID], set[str]]
 GrantDropper = Callable[[UUID, UUID], None]
 Purger = Callable[[UUID], None]
-EntryPurger = Callable[[datetime], int]
+DuePurger = Callable[[datetime], int]
 
 _counters: dict[str, Counter] = {}
 _blockers: list[Blockers] = []
 _environments: list[EnvironmentsOf] = []
 _grant_droppers: list[GrantDropper] = []
 _purgers: list[Purger] = []
-_entry_purgers: list[EntryPurger] = []
+_due_purgers: list[DuePurger] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,13 @@ def require_place(quota: str, *, project_id: UUID, tier_name: str, used: int | N
     if cap is None:
         return
     if (count(quota, project_id) if used is None else used) >= cap:
+        raise QuotaExceeded(quota=quota, cap=cap, tier=tier_name)
+
+
+def require_within(quota: str, *, project_id: UUID, tier_name: str) -> None:
+    """Raise QuotaExceeded if there is more than fits: for what is put back first and counted then."""
+    cap = TIERS[tier_name].cap(quota)
+    if cap is not None and count(quota, project_id) > cap:
         raise QuotaExceeded(quota=quota, cap=cap, tier=tier_name)
 
 
@@ -124,15 +131,15 @@ def purge(project_id: UUID) -> None:
         each(project_id)
 
 
-def register_entry_purger(purge: EntryPurger) -> None:
+def register_due_purger(purge: DuePurger) -> None:
     """Have `purge(now)` delete for good what was deleted softly by itself and whose time is over.
 
     It returns how many rows went, commits in pieces of its own, and may be killed between any two.
     """
-    if purge not in _entry_purgers:
-        _entry_purgers.append(purge)
+    if purge not in _due_purgers:
+        _due_purgers.append(purge)
 
 
-def purge_entries(now: datetime) -> int:
-    """Delete for good what was deleted softly and whose `purge_after` has passed; how many entries."""
-    return sum(each(now) for each in _entry_purgers)
+def purge_due(now: datetime) -> int:
+    """Delete for good what was deleted softly inside live projects and is past its time; how many rows."""
+    return sum(each(now) for each in _due_purgers)

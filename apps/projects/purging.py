@@ -33,7 +33,7 @@ BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    entries: int
+    rows: int
     projects: int
     tenants: int
     idempotency_records: int
@@ -43,7 +43,7 @@ def purge_deleted() -> Purged:
     """Purge everything whose `purge_after` has passed, and Idempotency-Keys older than 24 hours."""
     actor, now = system_actor("purge_deleted"), timezone.now()
     return Purged(
-        entries=holdings.purge_entries(now),
+        rows=holdings.purge_due(now),
         projects=sum(_purge_project(actor, pk, now) for pk in _due_projects(now)),
         tenants=sum(_purge_tenant(actor, pk, now) for pk in _due_tenants(now)),
         idempotency_records=_forget_idempotency_keys(now),

@@ -8,4 +8,4 @@ from apps.projects import purging
 @shared_task
 def purge_deleted() -> int:
     purged = purging.purge_deleted()
-    return purged.entries + purged.projects + purged.tenants + purged.idempotency_records
+    return purged.rows + purged.projects + purged.tenants + purged.idempotency_records

@@ -21,7 +21,7 @@ from apps.core import crypto, keys
 from apps.core.access import permissions_of_scopes
 from apps.core.actor import Actor, ActorType, Origin
 from apps.core.client_address import Network, is_inside, parse_address, parse_networks
-from apps.core.errors import AuthenticationRequired, InvalidCredential, PaymentRequired
+from apps.core.errors import AuthenticationRequired, Conflict, InvalidCredential, PaymentRequired
 from apps.core.models import Purpose
 from apps.services.models import ApiKey, Kind
 
@@ -142,6 +142,15 @@ def row_mac(pepper: keys.Key, row: ApiKey, kind: str) -> bytes:
         row.expires_at.astimezone(UTC).isoformat() if row.expires_at else "",
         ",".join(row.allowed_networks),
     )
+
+
+def unbroken_pepper(row: ApiKey) -> keys.Key:
+    """The pepper that `row` is sealed under. Raises Conflict unless the row is what was written."""
+    peppers = (each for each in keys.server_keys(Purpose.API_KEY_PEPPER) if each.id == row.pepper_id)
+    pepper = next(peppers, None)
+    if pepper is None or not crypto.same(bytes(row.mac), row_mac(pepper, row, row.service.kind)):
+        raise Conflict("This key is refused already: its row is not what was written. Revoke it.")
+    return pepper
 
 
 # A key works while neither it nor anything that it hangs on is gone.

@@ -7,9 +7,14 @@ class VaultConfig(AppConfig):
 
     def ready(self) -> None:
         from apps.projects import holdings
+        from apps.services.inheritance import register_entry_keys
+        from apps.services.models import EntryKind
         from apps.vault.operations import count_configs, count_secrets
         from apps.vault.purge import purge_entries
+        from apps.vault.resolution import config_keys, secret_keys
 
         holdings.register_counter("secrets", count_secrets)
         holdings.register_counter("configs", count_configs)
-        holdings.register_entry_purger(purge_entries)
+        holdings.register_due_purger(purge_entries)
+        register_entry_keys(EntryKind.SECRET, secret_keys)
+        register_entry_keys(EntryKind.CONFIG, config_keys)

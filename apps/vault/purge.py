@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from apps.audit.events import Action
-from apps.services.purge import purge_rows
+from apps.services.purging import purge_rows
 from apps.vault.models import Config, Secret
 from apps.vault.operations import forget_overwritten
 

@@ -3,19 +3,19 @@
 A child's own entry wins over the umbrella's of the same key, unless that one is final.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from apps.core import crypto, keys
 from apps.core.crypto import DoesNotOpen
-from apps.services.inheritance import scope, winners
+from apps.services.inheritance import EntryKey, scope, winners
 from apps.services.models import Service
 from apps.vault.envelope import secret_binding
-from apps.vault.models import ConfigVersion, SecretVersion
+from apps.vault.models import Config, ConfigVersion, Secret, SecretVersion
 from apps.vault.values import secret_wire_value
 
 
@@ -112,3 +112,18 @@ def stored_configs(service: Service, *, using: str = "default") -> dict[str, tup
     )
     columns = ("config__key", "config__service_id", "config__is_final", "version", "type", "value_json")
     return winners((StoredConfig(*row) for row in rows.values_list(*columns)), service_id=service.pk)
+
+
+def secret_keys(service_ids: Collection[UUID]) -> Iterator[EntryKey]:
+    """The live secrets that these services have as their own: keys alone. One query."""
+    return _own_keys(Secret.objects.filter(service_id__in=service_ids))
+
+
+def config_keys(service_ids: Collection[UUID]) -> Iterator[EntryKey]:
+    """The live configs that these services have as their own: keys alone. One query."""
+    return _own_keys(Config.objects.filter(service_id__in=service_ids))
+
+
+def _own_keys(entries: QuerySet[Any]) -> Iterator[EntryKey]:
+    rows = entries.filter(deleted_at=None).values_list("key", "service_id", "is_final")
+    return (EntryKey(*row) for row in rows)

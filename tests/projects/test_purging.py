@@ -91,13 +91,13 @@ def test_apps_above_purge_theirs_first_and_entries_before_all(
         asked.append("entries")
         return 7
 
-    monkeypatch.setattr(holdings, "_entry_purgers", [of_entries])
+    monkeypatch.setattr(holdings, "_due_purgers", [of_entries])
     monkeypatch.setattr(holdings, "_purgers", [asked.append])
 
     purged = purge_deleted()
 
     assert asked == ["entries", project.pk]
-    assert (purged.entries, purged.projects) == (7, 1)
+    assert (purged.rows, purged.projects) == (7, 1)
 
 
 def test_killed_within_a_project_nothing_of_it_is_half_gone(

@@ -14,7 +14,6 @@ from apps.core.actor import Actor
 from apps.flags.models import Flag
 from apps.flags.operations import delete_flag, set_flag
 from apps.projects import holdings
-from apps.services import purge
 from apps.vault.models import Config, ConfigVersion, Secret, SecretVersion
 from apps.vault.operations import delete_config, delete_secret, set_config, set_secret
 from tests.conftest import Cast
@@ -39,9 +38,9 @@ def test_what_is_due_goes_with_its_versions_and_is_told(cast: Cast, command: Act
         write_all(cast, command, key)
     delete_all(cast, command, "due")
 
-    early = holdings.purge_entries(timezone.now() + timedelta(days=29))
-    purged = holdings.purge_entries(timezone.now() + MONTH)
-    again = holdings.purge_entries(timezone.now() + MONTH)
+    early = holdings.purge_due(timezone.now() + timedelta(days=29))
+    purged = holdings.purge_due(timezone.now() + MONTH)
+    again = holdings.purge_due(timezone.now() + MONTH)
 
     assert (early, purged, again) == (0, 3, 0)
     for model in (Secret, Config, Flag):
@@ -59,7 +58,7 @@ def test_a_revived_key_stays_and_a_purged_one_begins_anew(cast: Cast, command: A
         delete_secret(actor=command, service=cast.backend, key=key)
     set_secret(actor=command, service=cast.backend, key="revived", value=b"2")
 
-    purged = holdings.purge_entries(timezone.now() + MONTH)
+    purged = holdings.purge_due(timezone.now() + MONTH)
     anew = set_secret(actor=command, service=cast.backend, key="gone", value=b"1")
 
     assert (purged, anew.version, anew.created) == (1, 1, True)
@@ -72,7 +71,7 @@ def test_a_run_that_is_killed_leaves_whole_batches_and_the_next_goes_on(
     for number in range(5):
         set_config(actor=command, service=cast.backend, key=f"k{number}", value="1")
         delete_config(actor=command, service=cast.backend, key=f"k{number}")
-    monkeypatch.setattr(purge, "BATCH", 2)
+    monkeypatch.setattr(purging, "BATCH", 2)
     told: list[int] = []
 
     def dies_in_the_second_batch(**options: object) -> None:
@@ -82,12 +81,12 @@ def test_a_run_that_is_killed_leaves_whole_batches_and_the_next_goes_on(
         record(**options)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(purge, "record", dies_in_the_second_batch)
-        holdings.purge_entries(timezone.now() + MONTH)
+        patched.setattr(purging, "record", dies_in_the_second_batch)
+        holdings.purge_due(timezone.now() + MONTH)
 
     events = AuditEvent.objects.filter(action="config.purged")
     assert (Config.objects.count(), events.count()) == (3, 2)
-    assert holdings.purge_entries(timezone.now() + MONTH) == 3
+    assert holdings.purge_due(timezone.now() + MONTH) == 3
     assert (Config.objects.count(), events.count()) == (0, 5)
 
 
@@ -99,7 +98,7 @@ def test_the_purged_bytes_stand_in_no_file_of_the_database(committed_cast: Cast,
     delete_config(actor=command, service=committed_cast.backend, key="a")
 
     # Its event told the template, and lives as long as the log keeps it.
-    holdings.purge_entries(timezone.now() + MONTH)
+    holdings.purge_due(timezone.now() + MONTH)
 
     database = Path(connection.settings_dict["NAME"])
     found = sum(
