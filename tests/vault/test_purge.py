@@ -14,6 +14,7 @@ from apps.core.actor import Actor
 from apps.flags.models import Flag
 from apps.flags.operations import delete_flag, set_flag
 from apps.projects import holdings
+from apps.services import purging
 from apps.vault.models import Config, ConfigVersion, Secret, SecretVersion
 from apps.vault.operations import delete_config, delete_secret, set_config, set_secret
 from tests.conftest import Cast
