@@ -16,6 +16,7 @@ from apps.services.inheritance import scope, winners
 from apps.services.models import Service
 from apps.vault.envelope import secret_binding
 from apps.vault.models import ConfigVersion, SecretVersion
+from apps.vault.templates import ConfigText, Failure, Scope, resolve, survey
 from apps.vault.values import secret_wire_value
 
 
@@ -112,3 +113,26 @@ def stored_configs(service: Service, *, using: str = "default") -> dict[str, tup
     )
     columns = ("config__key", "config__service_id", "config__is_final", "version", "type", "value_json")
     return winners((StoredConfig(*row) for row in rows.values_list(*columns)), service_id=service.pk)
+
+
+def resolved_configs(
+    found: Mapping[str, tuple[StoredConfig, str]],
+    *,
+    secrets: Mapping[str, str | None] | None,
+    flags: Mapping[str, bool],
+) -> tuple[dict[str, str], dict[str, Failure]]:
+    """The JSON text of every config that can be served, and why the others cannot (SPEC 6).
+
+    `secrets` are the texts of those in effect, None for one that does not open; a frontend service
+    has no secrets at all, and says so by None for the whole.
+    """
+    scope = Scope(
+        {key: ConfigText(stored.type, stored.value_json) for key, (stored, _) in found.items()},
+        None
+        if secrets is None
+        else {key: None if text is None else len(text.encode()) for key, text in secrets.items()},
+        flags,
+    )
+    surveyed = survey(scope)
+    texts = {key: text for key, text in (secrets or {}).items() if text is not None}
+    return resolve(surveyed, secrets=texts, flags=flags), surveyed.failures

@@ -1,0 +1,393 @@
+"""Templates in configs: parse them, and resolve them in the scope of the service that reads (SPEC 6).
+
+Pure: no database, no key. A reference is `{{secret:KEY}}`, `{{config:KEY}}` or `{{flag:KEY}}`; `\\{{`
+stands for the two braces themselves; nothing else is templated. What comes out of a secret is text
+and is never expanded again.
+
+Resolution takes two passes over all configs of a scope. `survey` looks at references and lengths
+alone, so that what is missing, circular, too deep or too large is known before anything is opened
+or joined, in time linear in the input: a "billion laughs" is refused by arithmetic. `resolve` then
+joins the texts of those that passed, each once.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from apps.core import strict_json
+from apps.core.names import KEY_MAX_LENGTH
+
+# A chain of so many references is served, one more is refused.
+MAX_DEPTH = 8
+RESOLVED_MAX_BYTES = 256 * 1024
+# Of a longer path the beginning is told: a ring of a thousand helps nobody to read.
+_PATH_SHOWN = 12
+
+OPENING = "{{"
+ESCAPED = "\\{{"
+_MARK = re.compile(r"\\?\{\{")
+_REFERENCE = re.compile(r"\{\{(secret|config|flag):([a-zA-Z](?:[a-zA-Z0-9_.:-]*[a-zA-Z0-9])?)\}\}", re.ASCII)
+
+SECRET, CONFIG, FLAG = "secret", "config", "flag"
+_STRING, _JSON = "string", "json"
+
+
+class TemplateError(Exception):
+    """A text is no template. `position` counts its characters from 1."""
+
+    def __init__(self, position: int, reason: str) -> None:
+        self.position = position
+        self.reason = reason
+        super().__init__(f"At character {position}: {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    kind: str
+    key: str
+
+    def __str__(self) -> str:
+        return self.key if self.kind == CONFIG else f"{self.kind}:{self.key}"
+
+    @property
+    def token_bytes(self) -> int:
+        return len(self.kind) + len(self.key) + len("{{:}}")
+
+
+Part = str | Reference
+
+
+def parse(text: str) -> list[Part]:
+    """The parts of `text`: literal texts, unescaped, and references.
+
+    Raises TemplateError for an unescaped `{{` that begins no exact reference. Linear in `text`.
+    """
+    parts: list[Part] = []
+    literal: list[str] = []
+    at = 0
+    while mark := _MARK.search(text, at):
+        literal.append(text[at : mark.start()])
+        if mark[0] == ESCAPED:
+            literal.append(OPENING)
+            at = mark.end()
+            continue
+        found = _REFERENCE.match(text, mark.start())
+        if found is None or len(found[2]) > KEY_MAX_LENGTH:
+            raise TemplateError(
+                mark.start() + 1,
+                "{{ begins no reference. Write {{secret:KEY}}, {{config:KEY}} or {{flag:KEY}}, "
+                "or \\{{ for the two braces themselves.",
+            )
+        if any(literal):
+            parts.append("".join(literal))
+        literal = []
+        parts.append(Reference(found[1], found[2]))
+        at = found.end()
+    literal.append(text[at:])
+    if any(literal):
+        parts.append("".join(literal))
+    return parts
+
+
+def strings(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every string in a JSON value with its path, members' names excepted: those are not templated."""
+    match value:
+        case str():
+            yield path, value
+        case dict():
+            for name, member in value.items():
+                yield from strings(member, f"{path}.{name}" if path else str(name))
+        case list():
+            for number, element in enumerate(value):
+                yield from strings(element, f"{path}.{number}" if path else str(number))
+
+
+def references(value: Any) -> list[Reference]:
+    """The references in a config's value, each once, in order. Raises TemplateError."""
+    found: dict[Reference, None] = {}
+    for _, text in strings(value):
+        if OPENING in text:
+            found.update((part, None) for part in parse(text) if isinstance(part, Reference))
+    return list(found)
+
+
+class FailureCode(StrEnum):
+    """Why a config cannot be served; the `code` in a snapshot's `errors`."""
+
+    MISSING = "missing_reference"
+    CIRCULAR = "circular_reference"
+    TOO_DEEP = "reference_too_deep"
+    TOO_LARGE = "resolved_too_large"
+    SECRET_IN_FRONTEND = "secret_in_frontend"  # noqa: S105 - the name of a failure
+    UNREADABLE = "unreadable"
+    MALFORMED = "malformed_template"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """`path` begins with the config that fails: keys of configs, `secret:KEY`, `flag:KEY`."""
+
+    code: FailureCode
+    path: tuple[str, ...]
+
+    def behind(self, key: str) -> "Failure":
+        """The same as seen from the config `key`, which refers to the one that fails."""
+        path = (key, *self.path)
+        return Failure(self.code, path if len(path) <= _PATH_SHOWN else (*path[: _PATH_SHOWN - 1], "…"))
+
+    @property
+    def chain(self) -> str:
+        return " → ".join(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigText:
+    """A config in effect, as it is stored."""
+
+    type: str
+    value_json: str
+
+
+@dataclass(slots=True)
+class _Node:
+    """What is known of one config. `size_bytes` is that of the resolved text, -1 until it is asked for."""
+
+    config: ConfigText
+    value: Any = None
+    # The parts of a string, or of each string of a JSON value by its identity in `value`.
+    parts: list[list[Part]] = field(default_factory=list)
+    refers_to: list[Reference] = field(default_factory=list)
+    depth: int = 0
+    size_bytes: int = -1
+    failure: Failure | None = None
+    names_secret: bool = False
+
+
+@dataclass(slots=True)
+class Survey:
+    """What `survey` found. `order` lists the configs that passed, each after those it refers to."""
+
+    nodes: dict[str, _Node]
+    order: list[str]
+
+    @property
+    def failures(self) -> dict[str, Failure]:
+        return {key: node.failure for key, node in self.nodes.items() if node.failure is not None}
+
+    def names_secret(self, key: str) -> bool:
+        """Whether a secret goes into the config, directly or through others."""
+        return self.nodes[key].names_secret
+
+    @property
+    def secrets_named(self) -> set[str]:
+        """Keys of the secrets that go into a config that passed."""
+        return {
+            reference.key
+            for key in self.order
+            for reference in self.nodes[key].refers_to
+            if reference.kind == SECRET
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What one service reads.
+
+    `secret_sizes` holds the length of each secret's text in UTF-8 bytes, None for one that does not
+    open; the whole is None for a frontend service, which reads none. `flags` holds `enabled`.
+    """
+
+    configs: Mapping[str, ConfigText]
+    secret_sizes: Mapping[str, int | None] | None
+    flags: Mapping[str, bool]
+
+
+def survey(scope: Scope) -> Survey:
+    """Find for every config whether it can be resolved, how large it gets, and what is in the way."""
+    nodes = {key: _node(key, config) for key, config in scope.configs.items()}
+    done: set[str] = set()
+    order: list[str] = []
+    for root, node in nodes.items():
+        if root in done:
+            continue
+        if not node.refers_to:
+            done.add(root)
+            order.append(root)
+            continue
+        _walk(root, scope, nodes, done, order)
+    return Survey(nodes, [key for key in order if nodes[key].failure is None])
+
+
+def _node(key: str, config: ConfigText) -> _Node:
+    node = _Node(config)
+    if OPENING not in config.value_json or config.type not in (_STRING, _JSON):
+        return node
+    try:
+        node.value = json.loads(config.value_json)
+        node.parts = [parse(text) for _, text in strings(node.value)]
+    except (TemplateError, ValueError):
+        node.failure = Failure(FailureCode.MALFORMED, (key,))
+        return node
+    every = [part for parts in node.parts for part in parts if isinstance(part, Reference)]
+    node.refers_to = list(dict.fromkeys(every))
+    plain = node.value if config.type == _STRING else config.value_json
+    # The tokens go, and what they stand for comes: added up when that is known.
+    node.size_bytes = len(plain.encode()) - sum(reference.token_bytes for reference in every)
+    return node
+
+
+def _walk(root: str, scope: Scope, nodes: dict[str, _Node], done: set[str], order: list[str]) -> None:
+    """Depth-first with a stack of our own: a chain may be longer than Python's."""
+    stack: list[tuple[str, Iterator[Reference]]] = [(root, iter(nodes[root].refers_to))]
+    on_stack = {root: 0}
+    while stack:
+        key, remaining = stack[-1]
+        for reference in remaining:
+            target = reference.key
+            if reference.kind != CONFIG or target not in nodes or target in done:
+                continue
+            if target in on_stack:
+                _mark_ring([each for each, _ in stack[on_stack[target] :]], nodes)
+                continue
+            on_stack[target] = len(stack)
+            stack.append((target, iter(nodes[target].refers_to)))
+            break
+        else:
+            _conclude(key, scope, nodes)
+            done.add(key)
+            order.append(key)
+            del on_stack[key]
+            stack.pop()
+
+
+def _mark_ring(ring: list[str], nodes: dict[str, _Node]) -> None:
+    for position, key in enumerate(ring):
+        if nodes[key].failure is None:
+            path = [*ring[position : position + _PATH_SHOWN], *ring[:position], key]
+            if len(ring) >= _PATH_SHOWN:
+                path = [*path[: _PATH_SHOWN - 1], "…"]
+            nodes[key].failure = Failure(FailureCode.CIRCULAR, tuple(path))
+
+
+def _conclude(key: str, scope: Scope, nodes: dict[str, _Node]) -> None:
+    """Add up what the config refers to, all of which is concluded or part of a ring."""
+    node = nodes[key]
+    counts: dict[Reference, int] = {}
+    for parts in node.parts:
+        for part in parts:
+            if isinstance(part, Reference):
+                counts[part] = counts.get(part, 0) + 1
+    for reference, count in counts.items():
+        size, depth, failure, names_secret = _looked_up(reference, scope, nodes)
+        node.names_secret = node.names_secret or names_secret
+        if failure is not None and node.failure is None:
+            node.failure = failure.behind(key)
+        node.depth = max(node.depth, depth + 1)
+        node.size_bytes += count * size
+    if node.failure is None and node.depth > MAX_DEPTH:
+        node.failure = Failure(FailureCode.TOO_DEEP, tuple(_deepest(key, nodes)))
+    if node.failure is None and node.size_bytes > RESOLVED_MAX_BYTES:
+        largest = max(counts, key=lambda each: counts[each] * _looked_up(each, scope, nodes)[0])
+        node.failure = Failure(FailureCode.TOO_LARGE, (key, str(largest)))
+
+
+def _looked_up(
+    reference: Reference, scope: Scope, nodes: Mapping[str, _Node]
+) -> tuple[int, int, Failure | None, bool]:
+    """Size, depth, failure and whether a secret is in it."""
+    missing = Failure(FailureCode.MISSING, (str(reference),))
+    match reference.kind:
+        case "secret":
+            if scope.secret_sizes is None:
+                return 0, 0, Failure(FailureCode.SECRET_IN_FRONTEND, (str(reference),)), True
+            if reference.key not in scope.secret_sizes:
+                return 0, 0, missing, True
+            size = scope.secret_sizes[reference.key]
+            if size is None:
+                return 0, 0, Failure(FailureCode.UNREADABLE, (str(reference),)), True
+            return size, 0, None, True
+        case "flag":
+            if reference.key not in scope.flags:
+                return 0, 0, missing, False
+            return (4 if scope.flags[reference.key] else 5), 0, None, False
+        case _:
+            node = nodes.get(reference.key)
+            if node is None:
+                return 0, 0, missing, False
+            if node.size_bytes < 0:
+                node.size_bytes = len(_plain_text(node.config).encode())
+            return node.size_bytes, node.depth, node.failure, node.names_secret
+
+
+def _plain_text(config: ConfigText) -> str:
+    """What a reference to a config without templates stands for: a string as it is, else JSON."""
+    return str(json.loads(config.value_json)) if config.type == _STRING else config.value_json
+
+
+def _deepest(key: str, nodes: Mapping[str, _Node]) -> Iterator[str]:
+    """The longest chain of references from the config `key`, one beyond what is served."""
+    yield key
+    for _ in range(MAX_DEPTH + 1):
+        deeper = [each for each in nodes[key].refers_to if each.kind == CONFIG and each.key in nodes]
+        if not deeper:
+            yield str(nodes[key].refers_to[0])
+            return
+        found = max(deeper, key=lambda each: nodes[each.key].depth)
+        yield str(found)
+        key = found.key
+        if not nodes[key].refers_to:
+            return
+
+
+def resolve(surveyed: Survey, *, secrets: Mapping[str, str], flags: Mapping[str, bool]) -> dict[str, str]:
+    """The JSON text of every config that passed `survey`.
+
+    `secrets` holds the texts of those that configs refer to; no more than they are read.
+    """
+    nodes = surveyed.nodes
+    texts: dict[str, str] = {}
+
+    def text_of(reference: Reference) -> str:
+        match reference.kind:
+            case "secret":
+                return secrets[reference.key]
+            case "flag":
+                return "true" if flags[reference.key] else "false"
+            case _:
+                found = texts.get(reference.key)
+                if found is None:
+                    found = texts[reference.key] = _plain_text(nodes[reference.key].config)
+                return found
+
+    resolved: dict[str, str] = {}
+    for key in surveyed.order:
+        node = nodes[key]
+        if not node.parts:
+            resolved[key] = node.config.value_json
+            continue
+        joined = iter(
+            ["".join([p if isinstance(p, str) else text_of(p) for p in parts]) for parts in node.parts]
+        )
+        if node.config.type == _STRING:
+            text = next(joined)
+            resolved[key] = strict_json.dumps(text)
+            texts[key] = text
+        else:
+            resolved[key] = texts[key] = strict_json.dumps(_rebuilt(node.value, joined))
+    return resolved
+
+
+def _rebuilt(value: Any, joined: Iterator[str]) -> Any:
+    """`value` with its strings replaced in the order in which `strings` gives them."""
+    match value:
+        case str():
+            return next(joined)
+        case dict():
+            return {name: _rebuilt(member, joined) for name, member in value.items()}
+        case list():
+            return [_rebuilt(element, joined) for element in value]
+        case _:
+            return value
