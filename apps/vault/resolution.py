@@ -126,8 +126,9 @@ def resolved_configs(
     `secrets` are the texts of those in effect, None for one that does not open; a frontend service
     has no secrets at all, and says so by None for the whole.
     """
+    configs: dict[str, ConfigText] = {key: stored for key, (stored, _) in found.items()}
     scope = Scope(
-        {key: ConfigText(stored.type, stored.value_json) for key, (stored, _) in found.items()},
+        configs,
         None
         if secrets is None
         else {key: None if text is None else len(text.encode()) for key, text in secrets.items()},
@@ -135,4 +136,8 @@ def resolved_configs(
     )
     surveyed = survey(scope)
     texts = {key: text for key, text in (secrets or {}).items() if text is not None}
-    return resolve(surveyed, secrets=texts, flags=flags), surveyed.failures
+    failures = surveyed.failures
+    values = resolve(surveyed, secrets=texts, flags=flags)
+    return {
+        key: values.get(key, config.value_json) for key, config in configs.items() if key not in failures
+    }, failures

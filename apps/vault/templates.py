@@ -13,9 +13,9 @@ joins the texts of those that passed, each once.
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from apps.core import strict_json
 from apps.core.names import KEY_MAX_LENGTH
@@ -44,8 +44,7 @@ class TemplateError(Exception):
         super().__init__(f"At character {position}: {reason}")
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     kind: str
     key: str
 
@@ -143,33 +142,38 @@ class Failure:
         return " → ".join(self.path)
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigText:
+class ConfigText(Protocol):
     """A config in effect, as it is stored."""
 
-    type: str
-    value_json: str
+    @property
+    def type(self) -> str: ...
+    @property
+    def value_json(self) -> str: ...
 
 
 @dataclass(slots=True)
 class _Node:
-    """What is known of one config. `size_bytes` is that of the resolved text, -1 until it is asked for."""
+    """What is known of a config that holds a template. `size_bytes` is that of the resolved text."""
 
-    config: ConfigText
-    value: Any = None
-    # The parts of a string, or of each string of a JSON value by its identity in `value`.
-    parts: list[list[Part]] = field(default_factory=list)
-    refers_to: list[Reference] = field(default_factory=list)
+    is_string: bool
+    value: Any
+    # Of each string in `value`, in the order of `strings`.
+    parts: list[list[Part]]
+    counts: dict[Reference, int]
     depth: int = 0
-    size_bytes: int = -1
+    size_bytes: int = 0
     failure: Failure | None = None
     names_secret: bool = False
 
 
 @dataclass(slots=True)
 class Survey:
-    """What `survey` found. `order` lists the configs that passed, each after those it refers to."""
+    """What `survey` found of the configs that hold a template; the others are served as they stand.
 
+    `order` lists those that passed, each after those it refers to.
+    """
+
+    configs: Mapping[str, ConfigText]
     nodes: dict[str, _Node]
     order: list[str]
 
@@ -177,19 +181,19 @@ class Survey:
     def failures(self) -> dict[str, Failure]:
         return {key: node.failure for key, node in self.nodes.items() if node.failure is not None}
 
-    def names_secret(self, key: str) -> bool:
-        """Whether a secret goes into the config, directly or through others."""
-        return self.nodes[key].names_secret
-
     @property
     def secrets_named(self) -> set[str]:
         """Keys of the secrets that go into a config that passed."""
         return {
             reference.key
             for key in self.order
-            for reference in self.nodes[key].refers_to
+            for reference in self.nodes[key].counts
             if reference.kind == SECRET
         }
+
+    def names_secret(self, key: str) -> bool:
+        """Whether a secret goes into the config, directly or through others."""
+        return key in self.nodes and self.nodes[key].names_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,41 +211,40 @@ class Scope:
 
 def survey(scope: Scope) -> Survey:
     """Find for every config whether it can be resolved, how large it gets, and what is in the way."""
-    nodes = {key: _node(key, config) for key, config in scope.configs.items()}
+    nodes = {
+        key: _node(key, config)
+        for key, config in scope.configs.items()
+        if OPENING in config.value_json and config.type in (_STRING, _JSON)
+    }
     done: set[str] = set()
     order: list[str] = []
-    for root, node in nodes.items():
-        if root in done:
-            continue
-        if not node.refers_to:
-            done.add(root)
-            order.append(root)
-            continue
-        _walk(root, scope, nodes, done, order)
-    return Survey(nodes, [key for key in order if nodes[key].failure is None])
+    for root in nodes:
+        if root not in done:
+            _walk(root, scope, nodes, done, order)
+    return Survey(scope.configs, nodes, [key for key in order if nodes[key].failure is None])
 
 
 def _node(key: str, config: ConfigText) -> _Node:
-    node = _Node(config)
-    if OPENING not in config.value_json or config.type not in (_STRING, _JSON):
-        return node
+    is_string = config.type == _STRING
+    value: Any = None
     try:
-        node.value = json.loads(config.value_json)
-        node.parts = [parse(text) for _, text in strings(node.value)]
+        value = json.loads(config.value_json)
+        parts = [parse(text) for _, text in strings(value)]
     except (TemplateError, ValueError):
-        node.failure = Failure(FailureCode.MALFORMED, (key,))
-        return node
-    every = [part for parts in node.parts for part in parts if isinstance(part, Reference)]
-    node.refers_to = list(dict.fromkeys(every))
-    plain = node.value if config.type == _STRING else config.value_json
-    # The tokens go, and what they stand for comes: added up when that is known.
-    node.size_bytes = len(plain.encode()) - sum(reference.token_bytes for reference in every)
-    return node
+        failure = Failure(FailureCode.MALFORMED, (key,))
+        return _Node(is_string, value, [], {}, failure=failure)
+    counts: dict[Reference, int] = {}
+    size = len((value if is_string else config.value_json).encode())
+    for part in (part for each in parts for part in each if type(part) is Reference):
+        counts[part] = counts.get(part, 0) + 1
+        # The token goes, and what it stands for comes: added up when that is known.
+        size -= part.token_bytes
+    return _Node(is_string, value, parts, counts, size_bytes=size)
 
 
 def _walk(root: str, scope: Scope, nodes: dict[str, _Node], done: set[str], order: list[str]) -> None:
     """Depth-first with a stack of our own: a chain may be longer than Python's."""
-    stack: list[tuple[str, Iterator[Reference]]] = [(root, iter(nodes[root].refers_to))]
+    stack: list[tuple[str, Iterator[Reference]]] = [(root, iter(nodes[root].counts))]
     on_stack = {root: 0}
     while stack:
         key, remaining = stack[-1]
@@ -253,7 +256,7 @@ def _walk(root: str, scope: Scope, nodes: dict[str, _Node], done: set[str], orde
                 _mark_ring([each for each, _ in stack[on_stack[target] :]], nodes)
                 continue
             on_stack[target] = len(stack)
-            stack.append((target, iter(nodes[target].refers_to)))
+            stack.append((target, iter(nodes[target].counts)))
             break
         else:
             _conclude(key, scope, nodes)
@@ -275,11 +278,7 @@ def _mark_ring(ring: list[str], nodes: dict[str, _Node]) -> None:
 def _conclude(key: str, scope: Scope, nodes: dict[str, _Node]) -> None:
     """Add up what the config refers to, all of which is concluded or part of a ring."""
     node = nodes[key]
-    counts: dict[Reference, int] = {}
-    for parts in node.parts:
-        for part in parts:
-            if isinstance(part, Reference):
-                counts[part] = counts.get(part, 0) + 1
+    counts = node.counts
     for reference, count in counts.items():
         size, depth, failure, names_secret = _looked_up(reference, scope, nodes)
         node.names_secret = node.names_secret or names_secret
@@ -315,11 +314,12 @@ def _looked_up(
             return (4 if scope.flags[reference.key] else 5), 0, None, False
         case _:
             node = nodes.get(reference.key)
-            if node is None:
+            if node is not None:
+                return node.size_bytes, node.depth, node.failure, node.names_secret
+            plain = scope.configs.get(reference.key)
+            if plain is None:
                 return 0, 0, missing, False
-            if node.size_bytes < 0:
-                node.size_bytes = len(_plain_text(node.config).encode())
-            return node.size_bytes, node.depth, node.failure, node.names_secret
+            return len(_plain_text(plain).encode()), 0, None, False
 
 
 def _plain_text(config: ConfigText) -> str:
@@ -331,23 +331,22 @@ def _deepest(key: str, nodes: Mapping[str, _Node]) -> Iterator[str]:
     """The longest chain of references from the config `key`, one beyond what is served."""
     yield key
     for _ in range(MAX_DEPTH + 1):
-        deeper = [each for each in nodes[key].refers_to if each.kind == CONFIG and each.key in nodes]
-        if not deeper:
-            yield str(nodes[key].refers_to[0])
+        references = list(nodes[key].counts) if key in nodes else []
+        if not references:
             return
-        found = max(deeper, key=lambda each: nodes[each.key].depth)
+        deeper = [each for each in references if each.kind == CONFIG and each.key in nodes]
+        found = max(deeper, key=lambda each: nodes[each.key].depth) if deeper else references[0]
         yield str(found)
-        key = found.key
-        if not nodes[key].refers_to:
+        if found.kind != CONFIG:
             return
+        key = found.key
 
 
 def resolve(surveyed: Survey, *, secrets: Mapping[str, str], flags: Mapping[str, bool]) -> dict[str, str]:
-    """The JSON text of every config that passed `survey`.
+    """The JSON text of every config that holds a template and passed `survey`.
 
     `secrets` holds the texts of those that configs refer to; no more than they are read.
     """
-    nodes = surveyed.nodes
     texts: dict[str, str] = {}
 
     def text_of(reference: Reference) -> str:
@@ -359,24 +358,21 @@ def resolve(surveyed: Survey, *, secrets: Mapping[str, str], flags: Mapping[str,
             case _:
                 found = texts.get(reference.key)
                 if found is None:
-                    found = texts[reference.key] = _plain_text(nodes[reference.key].config)
+                    found = texts[reference.key] = _plain_text(surveyed.configs[reference.key])
                 return found
 
     resolved: dict[str, str] = {}
     for key in surveyed.order:
-        node = nodes[key]
-        if not node.parts:
-            resolved[key] = node.config.value_json
-            continue
-        joined = iter(
-            ["".join([p if isinstance(p, str) else text_of(p) for p in parts]) for parts in node.parts]
-        )
-        if node.config.type == _STRING:
-            text = next(joined)
-            resolved[key] = strict_json.dumps(text)
-            texts[key] = text
+        node = surveyed.nodes[key]
+        joined = [
+            "".join([part if type(part) is str else text_of(part) for part in each])  # type: ignore[arg-type]
+            for each in node.parts
+        ]
+        if node.is_string:
+            texts[key] = joined[0]
+            resolved[key] = strict_json.dumps(joined[0])
         else:
-            resolved[key] = texts[key] = strict_json.dumps(_rebuilt(node.value, joined))
+            resolved[key] = texts[key] = strict_json.dumps(_rebuilt(node.value, iter(joined)))
     return resolved
 
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,6 @@ from hypothesis import strategies as st
 from apps.vault.templates import (
     MAX_DEPTH,
     RESOLVED_MAX_BYTES,
-    ConfigText,
     Failure,
     FailureCode,
     Reference,
@@ -24,6 +24,11 @@ from apps.vault.templates import (
 
 SECRETS = {"pw": "s3cr€t", "brace": "{{config:a}}", "empty": ""}
 FLAGS = {"on": True, "off": False}
+
+
+class ConfigText(NamedTuple):
+    type: str
+    value_json: str
 
 
 def text(value: str) -> ConfigText:
@@ -42,7 +47,8 @@ def scope(configs: dict[str, object], *, frontend: bool = False, unreadable: tup
 def resolved(configs: dict[str, object], **more: object) -> tuple[dict[str, object], dict[str, Failure]]:
     found = survey(scope(configs, **more))  # type: ignore[arg-type]
     values = resolve(found, secrets=SECRETS, flags=FLAGS)
-    return {key: json.loads(value) for key, value in values.items()}, found.failures
+    served = {key: config.value_json for key, config in found.configs.items() if key not in found.nodes}
+    return {key: json.loads(value) for key, value in {**served, **values}.items()}, found.failures
 
 
 # ---- parsing
