@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Self, TypeVar, cast
 
 from django.db import models
-from django.db.models import BooleanField, Case, Exists, OuterRef, Q, When
+from django.db.models import BooleanField, Case, Exists, ExpressionWrapper, OuterRef, Q, Value, When
 from django.utils import timezone
 
 from apps.core.actor import Actor, ActorType
@@ -324,26 +324,30 @@ def permitted(actor: Actor, permissions: Collection[str], target: models.Model) 
     """Those of `permissions` that `actor` has on the saved row `target`: `allows` for many, in one query."""
     if not permissions:
         return frozenset()
-    paths = access_paths(type(target))
-    rules = {permission: visibility(paths, actor, permission) for permission in permissions}
-    # An empty rule holds for every row, and is no condition that SQL could be asked.
-    asked = {permission: rule for permission, rule in rules.items() if rule}
     queryset = cast(ScopedQuerySet[models.Model], type(target)._default_manager.all()).live()
-    found = (
-        queryset.filter(pk=target.pk)
-        .annotate(
-            **{
-                f"may_{number}": Case(When(rule, then=True), default=False, output_field=BooleanField())
-                for number, rule in enumerate(asked.values())
-            }
-        )
-        .values_list("pk", *(f"may_{number}" for number in range(len(asked))))
-        .first()
+    found = with_rights(queryset.filter(pk=target.pk), actor, permissions).first()
+    return frozenset() if found is None else rights_of(found, permissions)
+
+
+def with_rights(
+    rows: "models.QuerySet[M]", actor: Actor, permissions: Collection[str]
+) -> "models.QuerySet[M]":
+    """`rows` with what `actor` may do with each; `rights_of` reads it. No further query."""
+    paths = access_paths(rows.model)
+    rights: dict[str, Any] = {}
+    for number, permission in enumerate(permissions):
+        rule = visibility(paths, actor, permission)
+        # An empty rule holds for every row, and is no condition that SQL could be asked.
+        held = Case(When(rule, then=True), default=False) if rule else Value(True)
+        rights[f"may_{number}"] = ExpressionWrapper(held, output_field=BooleanField())
+    return cast("models.QuerySet[M]", rows.annotate(**rights))
+
+
+def rights_of(row: models.Model, permissions: Collection[str]) -> frozenset[str]:
+    """Those of `permissions` that hold on a row of `with_rights`, which was given the same ones."""
+    return frozenset(
+        permission for number, permission in enumerate(permissions) if getattr(row, f"may_{number}")
     )
-    if found is None:
-        return frozenset()
-    held = {permission for permission, may in zip(asked, found[1:], strict=True) if may}
-    return frozenset(held | (rules.keys() - asked.keys()))
 
 
 def allows_here(actor: Actor, permission: str) -> bool:
@@ -357,11 +361,15 @@ def allows_here(actor: Actor, permission: str) -> bool:
 
 def require(actor: Actor, permission: str, target: models.Model, *, deleted: bool = False) -> None:
     """Raise NotPermitted unless `actor` has `permission` on `target`; `deleted` as `allows` has it."""
-    if allows(actor, permission, target, deleted=deleted):
-        return
+    if not allows(actor, permission, target, deleted=deleted):
+        raise refusal(actor, permission, target)
+
+
+def refusal(actor: Actor, permission: str, target: models.Model) -> NotPermitted:
+    """How `actor` is told that it lacks `permission` on `target`."""
     if actor.type in (ActorType.API_KEY, ActorType.WORKLOAD_SESSION):
-        raise InsufficientScope(permission=permission, target=target)
-    raise NotPermitted(permission=permission, target=target)
+        return InsufficientScope(permission=permission, target=target)
+    return NotPermitted(permission=permission, target=target)
 
 
 # SPEC 5: for so long a proof of presence holds, in the session that it was given in.

@@ -12,11 +12,12 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, models, transaction
 from django.db.models import F
 
 from apps.core import crypto
@@ -128,12 +129,14 @@ class _Keyring:
         self._lock = threading.Lock()
         self._by_id: OrderedDict[UUID, Key] = OrderedDict()
         self._current: dict[str, tuple[float, Key]] = {}
+        self._serving: dict[str, tuple[float, list[Key]]] = {}
         self._uses_left: dict[UUID, int] = {}
 
     def forget(self) -> None:
         with self._lock:
             self._by_id.clear()
             self._current.clear()
+            self._serving.clear()
             self._uses_left.clear()
 
     def unwrapped(self, row: DataKey | ServerKey) -> Key:
@@ -173,13 +176,22 @@ class _Keyring:
         with self._lock:
             self._current[purpose] = (time.monotonic() + CURRENT_KEY_SECONDS, key)
 
-    def spend(self, key_id: UUID) -> bool:
-        """Take one use. False when the block is used up and another must be reserved."""
+    def serving(self, purpose: str) -> list[Key] | None:
+        with self._lock:
+            found = self._serving.get(purpose)
+        return found[1] if found and found[0] > time.monotonic() else None
+
+    def remember_serving(self, purpose: str, serving: list[Key]) -> None:
+        with self._lock:
+            self._serving[purpose] = (time.monotonic() + CURRENT_KEY_SECONDS, serving)
+
+    def spend(self, key_id: UUID, uses: int) -> bool:
+        """Take `uses`. False when the block does not hold them and another must be reserved."""
         with self._lock:
             left = self._uses_left.get(key_id, 0)
             # Below zero counts what was sealed in transactions that rolled back: still spent.
-            self._uses_left[key_id] = left - 1
-            return left > 0
+            self._uses_left[key_id] = left - uses
+            return left >= uses
 
     def owed(self, key_id: UUID) -> int:
         with self._lock:
@@ -236,6 +248,22 @@ def server_keys(purpose: Purpose) -> Iterator[Key]:
         yield _keyring.unwrapped(row)
 
 
+def looks(purpose: Purpose) -> Iterator[list[Key]]:
+    """The keys of `purpose` to look something up by: as this process remembers them, then as they are.
+
+    Who finds it by the first list stops there. The second comes only where it differs, so that what was
+    made under a key that rotated a moment ago is found too. A list is remembered for CURRENT_KEY_SECONDS.
+    """
+    remembered = _keyring.serving(purpose)
+    if remembered is not None:
+        yield remembered
+    serving = list(server_keys(purpose))
+    if serving:
+        _keyring.remember_serving(purpose, serving)
+    if serving != remembered:
+        yield serving
+
+
 def create_data_key(*, tenant_id: UUID, project_id: UUID) -> DataKey:
     """Make the data key of a new project. Runs inside the operation that makes the project."""
     key_id = uuid7()
@@ -245,26 +273,35 @@ def create_data_key(*, tenant_id: UUID, project_id: UUID) -> DataKey:
     )
 
 
-def sealing_key(*, tenant_id: UUID, project_id: UUID) -> Key:
-    """The project's current data key, with one use taken from it.
+def current_data_key_id(project_id: Any) -> "models.QuerySet[DataKey, Any]":
+    """The id of the project's current data key, as a subquery of what is read under the project's lock."""
+    return DataKey.objects.filter(project_id=project_id, state=KeyState.CURRENT).values("pk")
 
-    The caller holds the project's lock and is inside a transaction. A use counts even if that
-    transaction rolls back: the process remembers it and adds it to its next reservation. At
-    DATA_KEY_MAX_USES the key is replaced and retires.
+
+def sealing_key(*, tenant_id: UUID, project_id: UUID, current_id: UUID | None = None, uses: int = 1) -> Key:
+    """The project's current data key, with `uses` taken from it.
+
+    The caller holds the project's lock and is inside a transaction; `current_id` is what it read there
+    by `current_data_key_id`, if it did. A use counts even if that transaction rolls back: the process
+    remembers it and adds it to its next reservation. At DATA_KEY_MAX_USES the key is replaced and retires.
     """
-    row = DataKey.objects.get(project_id=project_id, state=KeyState.CURRENT)
-    if _keyring.spend(row.id):
-        return _keyring.unwrapped(row)
-    needed = _keyring.owed(row.id) + USES_BLOCK
-    if row.uses_reserved + needed > DATA_KEY_MAX_USES:
-        DataKey.objects.filter(pk=row.pk).update(state=KeyState.RETIRING)
+    known = None if current_id is None else _keyring.known(current_id)
+    if known is None:
+        known = _keyring.unwrapped(DataKey.objects.get(project_id=project_id, state=KeyState.CURRENT))
+    if _keyring.spend(known.id, uses):
+        return known
+    needed = _keyring.owed(known.id) + USES_BLOCK
+    reserved = DataKey.objects.filter(pk=known.id, uses_reserved__lte=DATA_KEY_MAX_USES - needed)
+    if not reserved.update(uses_reserved=F("uses_reserved") + needed):
+        DataKey.objects.filter(pk=known.id).update(state=KeyState.RETIRING)
         row = create_data_key(tenant_id=tenant_id, project_id=project_id)
-        _keyring.spend(row.id)
-        needed = USES_BLOCK
-    DataKey.objects.filter(pk=row.pk).update(uses_reserved=F("uses_reserved") + needed)
-    reserved_id = row.id
+        needed = uses + USES_BLOCK
+        DataKey.objects.filter(pk=row.pk).update(uses_reserved=needed)
+        known = _keyring.unwrapped(row)
+        _keyring.spend(known.id, uses)
+    reserved_id = known.id
     transaction.on_commit(lambda: _keyring.add_uses(reserved_id, needed))
-    return _keyring.unwrapped(row)
+    return known
 
 
 def opening_keys(key_ids: set[UUID], *, using: str = "default") -> dict[UUID, Key]:

@@ -6,6 +6,7 @@ many of its things a project has, and what of it stands in the way of a smaller 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from apps.core.errors import QuotaExceeded
@@ -16,12 +17,14 @@ Blockers = Callable[[UUID, Tier], Iterator[str]]
 EnvironmentsOf = Callable[[UUID], set[str]]
 GrantDropper = Callable[[UUID, UUID], None]
 Purger = Callable[[UUID], None]
+EntryPurger = Callable[[datetime], int]
 
 _counters: dict[str, Counter] = {}
 _blockers: list[Blockers] = []
 _environments: list[EnvironmentsOf] = []
 _grant_droppers: list[GrantDropper] = []
 _purgers: list[Purger] = []
+_entry_purgers: list[EntryPurger] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +60,15 @@ def count(quota: str, project_id: UUID) -> int:
     return _counters[quota](project_id)
 
 
-def require_place(quota: str, *, project_id: UUID, tier_name: str) -> None:
-    """Raise QuotaExceeded unless one more fits. The caller holds the project's lock: caps are exact."""
+def require_place(quota: str, *, project_id: UUID, tier_name: str, used: int | None = None) -> None:
+    """Raise QuotaExceeded unless one more fits. The caller holds the project's lock: caps are exact.
+
+    `used` is the count, where the caller took it under that lock already.
+    """
     cap = TIERS[tier_name].cap(quota)
-    if cap is not None and count(quota, project_id) >= cap:
+    if cap is None:
+        return
+    if (count(quota, project_id) if used is None else used) >= cap:
         raise QuotaExceeded(quota=quota, cap=cap, tier=tier_name)
 
 
@@ -100,3 +108,14 @@ def register_purger(purge: Purger) -> None:
 def purge(project_id: UUID) -> None:
     for each in _purgers:
         each(project_id)
+
+
+def register_entry_purger(purge: EntryPurger) -> None:
+    """Have `purge(now)` delete for good the entries whose time to be restored has passed; it counts them."""
+    if purge not in _entry_purgers:
+        _entry_purgers.append(purge)
+
+
+def purge_entries(now: datetime) -> int:
+    """Delete for good what was deleted softly and whose `purge_after` has passed; how many entries."""
+    return sum(each(now) for each in _entry_purgers)

@@ -182,6 +182,12 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SERVE_PERMISSIONS": [],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    # Three sorts of entry have a `type`, each with values of its own.
+    "ENUM_NAME_OVERRIDES": {
+        "SecretTypeEnum": "apps.vault.models.SecretType",
+        "ConfigTypeEnum": "apps.vault.models.ConfigType",
+        "FlagTypeEnum": ["boolean", "string", "number", "json"],
+    },
     "PREPROCESSING_HOOKS": ["nexus.schema.only_public_api"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

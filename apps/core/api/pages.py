@@ -65,6 +65,15 @@ def _filter_schema(each: Any) -> dict[str, Any]:
 
 
 def _filtered(request: Request, rows: Any, filters: type[FilterSet]) -> Any:
+    given = {
+        name: request.query_params[name] for name in filters.base_filters if name in request.query_params
+    }
+    if not given:
+        return rows
+    for name, value in given.items():
+        # The filter would take another word for none at all, and list everything.
+        if type(filters.base_filters[name]).__name__ == "BooleanFilter" and value not in ("true", "false"):
+            raise InvalidInput.of(name, "Send true or false.")
     asked = filters(request.query_params, queryset=rows)
     if not asked.is_valid():
         # Not the form's words: they repeat what came.
