@@ -5,9 +5,9 @@ of its children too: there a failure is a warning, because the child may mend it
 from what is stored and from lengths; nothing is opened for it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from uuid import UUID
 
 from django.db.models import F, Q
@@ -19,7 +19,19 @@ from apps.flags.models import Flag
 from apps.services.inheritance import winners
 from apps.services.models import EntryKind, EntryReference, Kind, Service
 from apps.vault.models import Config, ConfigVersion, SecretType, SecretVersion
-from apps.vault.templates import CONFIG, ConfigText, Failure, FailureCode, Reference, Scope, Survey, survey
+from apps.vault.templates import (
+    CONFIG,
+    OPENING,
+    ConfigText,
+    Failure,
+    FailureCode,
+    Reference,
+    Scope,
+    Survey,
+    references,
+    survey,
+)
+from apps.vault.values import stored_value
 
 _SAID = {
     FailureCode.MISSING: "There is no {last} here: {chain}. Write it first.",
@@ -46,10 +58,25 @@ class Write:
 
     kind: EntryKind
     key: str
-    is_final: bool
+    is_final: bool = False
     config: Text | None = None
     references: tuple[Reference, ...] = ()
     secret_size: int | None = None
+
+    @classmethod
+    def of_config(cls, key: str, config_type: str, value_json: str, *, is_final: bool) -> "Write":
+        text = Text(config_type, value_json)
+        found = tuple(references(stored_value(value_json))) if OPENING in value_json else ()
+        return cls(EntryKind.CONFIG, key, is_final, config=text, references=found)
+
+    @classmethod
+    def of_secret(cls, key: str, secret_type: str, size_bytes: int, *, is_final: bool) -> "Write":
+        size = secret_text_size(secret_type, size_bytes)
+        return cls(EntryKind.SECRET, key, is_final, secret_size=size)
+
+    @property
+    def content(self) -> "Text | int":
+        return self.config if self.config is not None else self.secret_size or 0
 
 
 class _Stored(NamedTuple):
@@ -66,59 +93,81 @@ def secret_text_size(secret_type: str, size_bytes: int) -> int:
     return 4 * ((size_bytes + 2) // 3) if secret_type == SecretType.FILE else size_bytes
 
 
-def require_served(*, actor: Actor, service: Service, write: Write) -> list[str]:
-    """Raise unless all that `service` reads can still be served once `write` is done.
-
-    Returns a warning for each child of an umbrella in which something could not. The caller holds
-    the project's lock. Raises InvalidInput naming the path, and NotPermitted for a config that names
-    a secret which `actor` may not reveal where it lives.
-
-    Two queries while no template is concerned; then four more, however many children there are.
-    """
-    related = [service.pk, *([service.umbrella_id] if service.umbrella_id else [])]
-    sources = Q(source_service__in=related)
+def referring(service: Service) -> Q:
+    """References from where an entry of `service` is read: itself, its umbrella, its children."""
+    sources = Q(source_service=service.pk)
+    if service.umbrella_id is not None:
+        sources |= Q(source_service=service.umbrella_id)
     if service.is_umbrella:
         sources |= Q(source_service__umbrella_id=service.pk, source_service__deleted_at=None)
-    named = EntryReference.objects.filter(sources, target_kind=write.kind, target_key=write.key)
-    if not write.references and not named.exists():
+    return sources
+
+
+def require_served(
+    *,
+    actor: Actor,
+    service: Service,
+    writes: Sequence[Write],
+    field: Callable[[str], str] = lambda key: "value",
+) -> list[str]:
+    """Raise unless all that `service` reads can still be served once all of `writes` are done.
+
+    Returns a warning for each child of an umbrella in which something could not. The caller holds
+    the project's lock. `field` names the input of a written key. Raises InvalidInput naming the path,
+    and NotPermitted for a config that names a secret which `actor` may not reveal where it lives.
+
+    One query while no template is concerned; then four more, however many children there are.
+    """
+    if not writes or not (any(write.references for write in writes) or _is_named(service, writes)):
         return []
     readers = [service]
     if service.is_umbrella:
         readers += service.children.filter(deleted_at=None).order_by("slug")
-    entries = _entries({*related, *(reader.pk for reader in readers)})
+    scope = {reader.pk for reader in readers} | ({service.umbrella_id} if service.umbrella_id else set())
+    before = _entries(scope)
+    after = before.with_writes(writes, into=service.pk)
     own, *inheriting = readers
-    _require_own(actor, own, entries, write)
+    written = {write.key for write in writes if write.config is not None}
+    broken = _broken(own, before, after, written)
+    for key, failure in broken.items():
+        culprit = key if key in written else writes[0].key
+        raise InvalidInput.of(field(culprit), _said(failure))
+    _require_may_name(actor, own, after, written)
     return [
         f"{reader.environment}/{reader.slug}: {_said(failure)}"
         for reader in inheriting
-        for failure in _broken(reader, entries, write, service.pk).values()
+        for failure in _broken(reader, before, after, written).values()
     ]
 
 
-def _require_own(actor: Actor, service: Service, entries: "_Entries", write: Write) -> None:
-    broken = _broken(service, entries, write, service.pk)
-    if broken:
-        failure = broken.get(write.key) or next(iter(broken.values()))
-        raise InvalidInput.of("value", _said(failure))
-    if write.config is None:
-        return
-    after = survey(entries.scope(service, write, service.pk))
-    owners = {entries.owner(EntryKind.SECRET, service, key) for key in _secrets_behind(write.key, after)}
+def _is_named(service: Service, writes: Sequence[Write]) -> bool:
+    """Whether a template that reads what is written refers to any of it."""
+    targets = Q(pk__in=[])
+    for kind in EntryKind:
+        keys = [write.key for write in writes if write.kind == kind]
+        if keys:
+            targets |= Q(target_kind=kind, target_key__in=keys)
+    return EntryReference.objects.filter(referring(service)).filter(targets).exists()
+
+
+def _broken(service: Service, before: "_Entries", after: "_Entries", written: set[str]) -> dict[str, Failure]:
+    """What `service` could no longer serve, and written configs themselves that could not be."""
+    failed_before = survey(before.scope(service)).failures
+    return {
+        key: failure
+        for key, failure in survey(after.scope(service)).failures.items()
+        if key not in failed_before or key in written
+    }
+
+
+def _require_may_name(actor: Actor, service: Service, after: "_Entries", written: set[str]) -> None:
+    """Who writes a config that names a secret may reveal it where it lives (SPEC 3)."""
+    surveyed = survey(after.scope(service))
+    named = {secret for key in written for secret in _secrets_behind(key, surveyed)}
+    owners = {after.owner(EntryKind.SECRET, service, secret) for secret in named}
     for owner in sorted(owners):
         lives_in = service if owner == service.pk else Service.objects.get(pk=owner)
         require(actor, "secret:reveal", lives_in)
-
-
-def _broken(service: Service, entries: "_Entries", write: Write, into: UUID) -> dict[str, Failure]:
-    """What `service` could no longer serve, and the written config itself if it could not be."""
-    before = survey(entries.scope(service, None, into)).failures
-    after = survey(entries.scope(service, write, into)).failures
-    return {
-        key: failure
-        for key, failure in after.items()
-        if failure.code is not FailureCode.UNREADABLE
-        and (key not in before or (key == write.key and write.kind == EntryKind.CONFIG))
-    }
 
 
 def _secrets_behind(key: str, surveyed: Survey) -> set[str]:
@@ -147,30 +196,37 @@ class _Entries:
     def __init__(self, rows: dict[EntryKind, list[_Stored]]) -> None:
         self._rows = rows
 
-    def _effective(
-        self, kind: EntryKind, service: Service, write: Write | None, into: UUID
-    ) -> dict[str, tuple[_Stored, str]]:
+    def with_writes(self, writes: Iterable[Write], *, into: UUID) -> "_Entries":
+        """The same once `writes` are done in the service `into`."""
+        rows = {kind: list(stored) for kind, stored in self._rows.items()}
+        for kind in EntryKind:
+            done = {write.key: write for write in writes if write.kind == kind}
+            if not done:
+                continue
+            kept = [row for row in rows[kind] if row.service_id != into or row.key not in done]
+            rows[kind] = kept + [
+                _Stored(write.key, into, write.is_final, write.content) for write in done.values()
+            ]
+        return _Entries(rows)
+
+    def _effective(self, kind: EntryKind, service: Service) -> dict[str, tuple[_Stored, str]]:
         scope = {service.pk, service.umbrella_id}
         rows = [row for row in self._rows[kind] if row.service_id in scope]
-        if write is not None and write.kind == kind:
-            rows = [row for row in rows if (row.service_id, row.key) != (into, write.key)]
-            content = write.config if write.config is not None else write.secret_size or 0
-            rows.append(_Stored(write.key, into, write.is_final, content))
         return winners(rows, service_id=service.pk)
 
     def owner(self, kind: EntryKind, service: Service, key: str) -> UUID:
-        return self._effective(kind, service, None, service.pk)[key][0].service_id
+        return self._effective(kind, service)[key][0].service_id
 
-    def scope(self, service: Service, write: Write | None, into: UUID) -> Scope:
-        configs: dict[str, ConfigText] = {}
-        for key, (row, _) in self._effective(EntryKind.CONFIG, service, write, into).items():
-            assert isinstance(row.content, Text)  # noqa: S101 - for the type checker
-            configs[key] = row.content
+    def scope(self, service: Service) -> Scope:
+        configs: dict[str, ConfigText] = {
+            key: cast(Text, row.content)
+            for key, (row, _) in self._effective(EntryKind.CONFIG, service).items()
+        }
         secrets: dict[str, int | None] | None = None
         if service.kind == Kind.BACKEND:
-            effective = self._effective(EntryKind.SECRET, service, write, into)
-            secrets = {key: int(row.content) for key, (row, _) in effective.items()}  # type: ignore[arg-type]
-        flags = self._effective(EntryKind.FLAG, service, write, into)
+            effective = self._effective(EntryKind.SECRET, service)
+            secrets = {key: cast(int, row.content) for key, (row, _) in effective.items()}
+        flags = self._effective(EntryKind.FLAG, service)
         # Enabled or not is a matter of the moment; `false` is the longer of the two.
         return Scope(configs, secrets, dict.fromkeys(flags, False))
 
@@ -205,7 +261,7 @@ def _entries(services: Iterable[UUID]) -> _Entries:
     )
 
 
-def note_references(config: Config, references: Iterable[Reference]) -> None:
+def note_references(config: Config, found: Iterable[Reference]) -> None:
     """Let the rows that answer "who uses this key?" follow the text of the config's active version."""
     EntryReference.objects.filter(source_id=config.pk).delete()
     EntryReference.objects.bulk_create(
@@ -216,5 +272,15 @@ def note_references(config: Config, references: Iterable[Reference]) -> None:
             target_kind=reference.kind,
             target_key=reference.key,
         )
-        for reference in references
+        for reference in found
     )
+
+
+def forget_references(config: Config) -> None:
+    """A deleted config refers to nothing."""
+    EntryReference.objects.filter(source_id=config.pk).delete()
+
+
+def keys_of(ids: Iterable[UUID]) -> dict[UUID, str]:
+    """The keys of configs, which are all that refers to something."""
+    return dict(Config.objects.filter(pk__in=list(ids)).values_list("pk", "key"))

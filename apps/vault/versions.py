@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -19,9 +19,11 @@ from apps.core.names import require_entry_key
 from apps.projects import holdings
 from apps.services import entries
 from apps.services.models import EntryKind, Service
-from apps.vault import operations
+from apps.vault import dependants, operations
+from apps.vault.dependants import Write
 from apps.vault.models import Config, ConfigVersion, Entry, Secret, SecretVersion
 from apps.vault.operations import Written
+from apps.vault.reads import unsealed_version
 from apps.vault.values import stored_value
 
 # Lines around a difference, as `diff -u` gives them.
@@ -121,7 +123,7 @@ def restore_secret_version(
         actor=actor,
         service=service,
         key=key,
-        value=operations.unsealed(service, secret, row),
+        value=unsealed_version(secret, row),
         type=row.type,
         file_name=row.file_name,
         description=f"Version {version} again.",
@@ -137,7 +139,7 @@ def restore_config_version(
     version: int,
     expected_row_version: int | None = None,
 ) -> Written:
-    """Append a version that holds the value of `version`; its references are checked as those of any write."""
+    """Append a version that holds the value of `version`, its references checked as at any write."""
     require(actor, "config:write", service)
     service = entries.lock_service(service)
     config = _locked(CONFIGS, service, key)
@@ -167,13 +169,10 @@ def destroy_version(*, actor: Actor, of: Kinds, service: Service, key: str, vers
     rows = _versions(entry).filter(version=version)
     if not rows.exists():
         raise NotFound(f"{key} has no version {version}.")
-    emptied: Mapping[str, Any] = (
-        {"sealed": b"", "data_key": None} if of is SECRETS else {"value_json": ""}
-    )
+    emptied: Mapping[str, Any] = {"sealed": b"", "data_key": None} if of is SECRETS else {"value_json": ""}
     if not rows.filter(destroyed_at=None).update(**emptied, destroyed_at=timezone.now()):
         return
-    if connection.vendor == "sqlite":
-        transaction.on_commit(operations.truncate_write_ahead_log, robust=True)
+    operations.forget_overwritten()
     record(
         actor=actor,
         action=of.version_destroyed,
@@ -198,7 +197,10 @@ def restore_entry(*, actor: Actor, of: Kinds, service: Service, key: str) -> Ent
         raise Conflict(f"{key} was deleted more than 30 days ago. Write it anew.")
     holdings.require_place(of.quota, project_id=service.project_id, tier_name=service.project.tier)
     entries.revive(entry)
-    operations.require_served_again(actor=actor, service=service, entry=entry)
+    planned = _planned(entry)
+    dependants.require_served(actor=actor, service=service, writes=[planned], field=lambda key: "key")
+    if isinstance(entry, Config):
+        dependants.note_references(entry, planned.references)
     entry.save(update_fields=["deleted_at", "purge_after"])
     record(
         actor=actor,
@@ -208,6 +210,14 @@ def restore_entry(*, actor: Actor, of: Kinds, service: Service, key: str) -> Ent
     )
     bump(origin=service, services=service.readers(), event=of.updated, key=key)
     return entry
+
+
+def _planned(entry: Entry) -> Write:
+    """What templates will find of an entry that comes back."""
+    row = _versions(entry).get(version=entry.active_version)
+    if isinstance(entry, Config):
+        return Write.of_config(entry.key, row.type, row.value_json, is_final=entry.is_final)
+    return Write.of_secret(entry.key, row.type, row.size_bytes, is_final=entry.is_final)
 
 
 @transaction.atomic
@@ -241,7 +251,6 @@ def rename_entry(
         entries.require_no_dependants(service, kind=of.kind, key=key)
     entry.key = new_key
     entry.save(update_fields=["key"])
-    operations.note_renamed(entry)
     record(
         actor=actor,
         action=of.renamed,
@@ -288,8 +297,8 @@ def diff_secrets(*, actor: Actor, secret: Secret, left: int, right: int) -> Secr
     require(actor, "secret:reveal", secret)
     require_presence(actor)
     rows = [_readable_version(secret, number) for number in (left, right)]
-    values = [operations.unsealed(secret.service, secret, row) for row in rows]
-    with transaction.atomic(durable=operations.durable()):
+    values = [unsealed_version(secret, row) for row in rows]
+    with transaction.atomic(durable=True):
         record(
             actor=actor,
             action=Action.SECRET_COMPARED,
