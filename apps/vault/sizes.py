@@ -10,7 +10,7 @@ from django.db.models.functions import Coalesce
 from apps.core import keys
 from apps.core.crypto import DoesNotOpen
 from apps.core.errors import SnapshotTooLarge
-from apps.services.models import Kind, Service
+from apps.services.models import EntryReference, Kind, Service
 from apps.vault.models import ConfigVersion, SecretVersion
 from apps.vault.resolution import resolved_configs, stored_configs, stored_secrets
 from apps.vault.templates import RESOLVED_MAX_BYTES
@@ -31,15 +31,27 @@ def _in_scope(owner: str) -> Q:
 
 
 def stored_bytes() -> Any:
-    """What the values that a service reads take as they are stored, for a query over services."""
+    """What the values that a service reads take as they are stored, for a query over services.
+
+    A config with a template counts as what it may at most become.
+    """
     secrets = SecretVersion.objects.filter(
         _in_scope("secret"), secret__deleted_at=None, version=F("secret__active_version")
     )
     configs = ConfigVersion.objects.filter(
         _in_scope("config"), config__deleted_at=None, version=F("config__active_version")
     )
+    referring = EntryReference.objects.filter(
+        Q(source_service=OuterRef("pk")) | Q(source_service=OuterRef("umbrella_id"))
+    ).order_by()
+    number = Func(F("source_id"), template="COUNT(DISTINCT %(expressions)s)", output_field=BigIntegerField())
+    templates = Subquery(referring.annotate(number=number).values("number"))
     zero = Value(0, BigIntegerField())
-    return Coalesce(_sum(secrets), zero) + Coalesce(_sum(configs), zero)
+    return (
+        Coalesce(_sum(secrets), zero)
+        + Coalesce(_sum(configs), zero)
+        + Coalesce(templates, zero) * Value(RESOLVED_MAX_BYTES, BigIntegerField())
+    )
 
 
 def require_fits(service: Service, *, before_bytes: int, added_bytes: int, has_templates: bool) -> None:
@@ -68,13 +80,13 @@ def exact_bytes(service: Service) -> int:
         texts = {}
         for key, (stored, source) in found.items():
             try:
-                value = stored.unseal(
+                opened = stored.unseal(
                     data_keys, tenant_id=service.project.tenant_id, project_id=service.project_id
                 )
             except DoesNotOpen:
                 texts[key] = None
                 continue
-            wire = members[f"secret:{key}"] = stored.wire(value, source)
+            wire = members[f"secret:{key}"] = stored.wire(opened, source)
             texts[key] = wire["value"]
     configs = stored_configs(service)
     # Flags stand for `false`, the longer of the two.
