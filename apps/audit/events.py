@@ -67,6 +67,9 @@ class Action(StrEnum):
     SECRET_CREATED = "secret.created"  # noqa: S105 - the name of an action
     SECRET_UPDATED = "secret.updated"  # noqa: S105 - the name of an action
     SECRET_DELETED = "secret.deleted"  # noqa: S105 - the name of an action
+    SECRET_RESTORED = "secret.restored"  # noqa: S105 - the name of an action
+    SECRET_RENAMED = "secret.renamed"  # noqa: S105 - the name of an action
+    SECRET_COMPARED = "secret.compared"  # noqa: S105 - the name of an action
     SECRET_PURGED = "secret.purged"  # noqa: S105 - the name of an action
     SECRET_VERSION_DESTROYED = "secret_version.destroyed"  # noqa: S105 - the name of an action
     SECRET_REVEAL = "secret.reveal"  # noqa: S105 - the name of an action
@@ -76,6 +79,9 @@ class Action(StrEnum):
     CONFIG_CREATED = "config.created"
     CONFIG_UPDATED = "config.updated"
     CONFIG_DELETED = "config.deleted"
+    CONFIG_RESTORED = "config.restored"
+    CONFIG_RENAMED = "config.renamed"
+    CONFIG_VERSION_DESTROYED = "config_version.destroyed"
     CONFIG_PURGED = "config.purged"
     FLAG_CREATED = "flag.created"
     FLAG_UPDATED = "flag.updated"

@@ -1,6 +1,6 @@
 """What secrets, configs and flags have in common as entries of a service."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 from uuid import UUID
@@ -228,6 +228,23 @@ def adopt_final(entry: Any, is_final: bool | None, *, live: bool) -> None:
         entry.is_final = False
 
 
+def final_after(opened: Opened[Any], is_final: bool | None) -> bool:
+    """Whether the entry will be final once `adopt_final` was given `is_final`."""
+    if is_final is not None:
+        return is_final
+    return bool(opened.live and opened.entry is not None and opened.entry.is_final)
+
+
+# The keys of entries that refer to something, by their ids: asked of the app above that holds them.
+Namer = Callable[[Iterable[UUID]], Mapping[UUID, str]]
+_namers: list[Namer] = []
+
+
+def register_namer(namer: Namer) -> None:
+    if namer not in _namers:
+        _namers.append(namer)
+
+
 def require_no_dependants(service: Service, *, kind: str, key: str) -> None:
     """Raise HasDependants, naming them, while templates refer to the entry.
 
@@ -237,10 +254,18 @@ def require_no_dependants(service: Service, *, kind: str, key: str) -> None:
     sources = Q(source_service__in=service.readers())
     if service.umbrella_id is not None:
         sources |= Q(source_service=service.umbrella_id)
-    references = EntryReference.objects.filter(sources, target_kind=kind, target_key=key)
+    found = list(
+        EntryReference.objects.filter(
+            sources, target_kind=kind, target_key=key, source_service__deleted_at=None
+        ).select_related("source_service")
+    )
+    names: dict[UUID, str] = {}
+    for namer in _namers:
+        names.update(namer([reference.source_id for reference in found]))
     dependants = sorted(
-        f"{reference.source_service.slug} {reference.source_kind} {reference.source_id}"
-        for reference in references.select_related("source_service")
+        f"{each.source_service.environment}/{each.source_service.slug} {each.source_kind} "
+        f"{names.get(each.source_id, each.source_id)}"
+        for each in found
     )
     if dependants:
         raise HasDependants(f"Templates refer to {key}: {', '.join(dependants)}.", dependants=dependants)

@@ -5,8 +5,10 @@ from typing import Any
 
 from apps.core.errors import InvalidInput
 from apps.core.names import require_entry_key, require_file_name
-from apps.services.entries import NO_PRECONDITION, Precondition
-from apps.vault.models import ConfigType, SecretType
+from apps.services import entries
+from apps.services.entries import NO_PRECONDITION, Opened, Precondition
+from apps.vault.dependants import Write
+from apps.vault.models import Config, ConfigType, Secret, SecretType
 from apps.vault.values import config_json, require_description, require_value_size, secret_bytes
 
 
@@ -45,6 +47,11 @@ class SecretDraft:
                 raise InvalidInput.of("file_name", "Only a secret of type file has a file name.")
         require_description(self.description)
 
+    def planned(self, opened: "Opened[Secret]") -> Write:
+        """What templates will find once it is written."""
+        is_final = entries.final_after(opened, self.is_final)
+        return Write.of_secret(self.key, self.type, len(self.value), is_final=is_final)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigDraft:
@@ -63,3 +70,8 @@ class ConfigDraft:
         value_json = config_json(self.type, self.value)
         require_description(self.description)
         return value_json
+
+    def planned(self, opened: "Opened[Config]", value_json: str) -> Write:
+        """What templates will find once it is written."""
+        is_final = entries.final_after(opened, self.is_final)
+        return Write.of_config(self.key, self.type, value_json, is_final=is_final)

@@ -3,7 +3,7 @@
 Values of secrets go in as bytes and are sealed before they reach the database.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -22,6 +22,8 @@ from apps.core.errors import ServiceKindMismatch
 from apps.services import entries
 from apps.services.entries import Opened, Precondition
 from apps.services.models import EntryKind, Kind, Service
+from apps.vault import dependants, sizes
+from apps.vault.dependants import Write
 from apps.vault.drafts import ConfigDraft, SecretDraft
 from apps.vault.envelope import secret_binding
 from apps.vault.models import Config, ConfigType, ConfigVersion, Entry, Secret, SecretType, SecretVersion
@@ -60,6 +62,8 @@ class Written:
     created: bool
     type: str
     row: Any
+    # What a child of an umbrella can no longer serve.
+    warnings: tuple[str, ...] = ()
 
 
 @transaction.atomic
@@ -109,9 +113,23 @@ def set_secret(
         service=service,
         rows=Secret.objects.all(),
         key=key,
-        annotations={"data_key_id": keys.current_data_key_id(OuterRef("project_id"))},
+        annotations={
+            "data_key_id": keys.current_data_key_id(OuterRef("project_id")),
+            "stored_bytes": sizes.stored_bytes(),
+        },
     )
-    return write_secret(actor, opened, draft, sealing_key(opened.service, uses=1))
+    draft.precondition.require(opened.entry, live=opened.live)
+    warnings = dependants.require_served(actor=actor, service=opened.service, writes=[draft.planned(opened)])
+    written = write_secret(actor, opened, draft, sealing_key(opened.service, uses=1), warnings)
+    require_fits(opened.service, len(draft.value), has_templates=False)
+    return written
+
+
+def require_fits(service: Any, added_bytes: int, *, has_templates: bool) -> None:
+    """Raise SnapshotTooLarge for a service that was read with its `stored_bytes` before the write."""
+    sizes.require_fits(
+        service, before_bytes=service.stored_bytes, added_bytes=added_bytes, has_templates=has_templates
+    )
 
 
 def require_backend(service: Service) -> None:
@@ -130,8 +148,17 @@ def sealing_key(service: Any, *, uses: int) -> keys.Key:
     )
 
 
-def write_secret(actor: Actor, opened: Opened[Secret], draft: SecretDraft, key: keys.Key) -> Written:
-    """Append the sound `draft`, in the caller's transaction and under its lock."""
+def write_secret(
+    actor: Actor,
+    opened: Opened[Secret],
+    draft: SecretDraft,
+    key: keys.Key,
+    warnings: Sequence[str] = (),
+) -> Written:
+    """Append the sound `draft`, in the caller's transaction and under its lock.
+
+    The caller had `dependants.require_served` look at it; `warnings` are what that said.
+    """
     service, live = opened.service, opened.live
     entries.require_final_fits(service, draft.is_final)
     draft.precondition.require(opened.entry, live=live)
@@ -155,7 +182,7 @@ def write_secret(actor: Actor, opened: Opened[Secret], draft: SecretDraft, key: 
         },
     )
     bump(origin=service, services=service.readers(), event=ChangeEvent.SECRET_UPDATED, key=draft.key)
-    return Written(secret, version.version, not live, draft.type, version)
+    return Written(secret, version.version, not live, draft.type, version, tuple(warnings))
 
 
 def _append_secret_version(
@@ -265,8 +292,9 @@ def set_config(
     """Make `value` the active version of the config `key`.
 
     `value` is a string, number, boolean, or for type `json` any JSON value, at most 65,536 bytes.
-    Raises NotPermitted, InvalidInput (also for unescaped template text), QuotaExceeded, and
-    VersionConflict or AlreadyExists as `set_secret` does.
+    Templates in it are checked in the scope of the service (SPEC 6). Raises NotPermitted (also where it
+    names a secret that the actor may not reveal), InvalidInput, QuotaExceeded, and VersionConflict or
+    AlreadyExists as `set_secret` does.
     """
     draft = ConfigDraft(
         key=key,
@@ -280,13 +308,27 @@ def set_config(
     )
     value_json = draft.sound_json()
     opened = entries.open_entry(
-        actor=actor, permission="config:write", service=service, rows=Config.objects.all(), key=key
+        actor=actor,
+        permission="config:write",
+        service=service,
+        rows=Config.objects.all(),
+        key=key,
+        annotations={"stored_bytes": sizes.stored_bytes()},
     )
-    return write_config(actor, opened, draft, value_json)
+    draft.precondition.require(opened.entry, live=opened.live)
+    planned = draft.planned(opened, value_json)
+    warnings = dependants.require_served(actor=actor, service=opened.service, writes=[planned])
+    written = write_config(actor, opened, draft, planned, warnings)
+    require_fits(opened.service, len(value_json), has_templates=bool(planned.references))
+    return written
 
 
-def write_config(actor: Actor, opened: Opened[Config], draft: ConfigDraft, value_json: str) -> Written:
-    """Append the sound `draft`, in the caller's transaction and under its lock."""
+def write_config(
+    actor: Actor, opened: Opened[Config], draft: ConfigDraft, planned: Write, warnings: Sequence[str] = ()
+) -> Written:
+    """Append the sound `draft`, in the caller's transaction and under its lock, as `write_secret` does."""
+    assert planned.config is not None  # noqa: S101 - the plan is the draft's
+    value_json = planned.config.value_json
     service, live = opened.service, opened.live
     entries.require_final_fits(service, draft.is_final)
     draft.precondition.require(opened.entry, live=live)
@@ -307,6 +349,8 @@ def write_config(actor: Actor, opened: Opened[Config], draft: ConfigDraft, value
         created_by=actor.name[:CREATED_BY_MAX_LENGTH],
     )
     _destroy_surplus_config_versions(config)
+    if live or planned.references:
+        dependants.note_references(config, planned.references)
     record(
         actor=actor,
         action=Action.CONFIG_UPDATED if live else Action.CONFIG_CREATED,
@@ -319,7 +363,7 @@ def write_config(actor: Actor, opened: Opened[Config], draft: ConfigDraft, value
         },
     )
     bump(origin=service, services=service.readers(), event=ChangeEvent.CONFIG_UPDATED, key=draft.key)
-    return Written(config, config.active_version, not live, draft.type, version)
+    return Written(config, config.active_version, not live, draft.type, version, tuple(warnings))
 
 
 def _destroy_surplus_config_versions(config: Config) -> None:
@@ -355,6 +399,7 @@ def drop_config(
     if not force:
         entries.require_no_dependants(service, kind=EntryKind.CONFIG, key=opened.key)
     entries.soft_delete(config)
+    dependants.forget_references(config)
     record(
         actor=actor,
         action=Action.CONFIG_DELETED,

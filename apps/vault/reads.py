@@ -74,6 +74,21 @@ def reveal_secret(*, actor: Actor, secret: Secret, version: int | None = None) -
     row = SecretVersion.objects.filter(secret=secret, version=number, destroyed_at=None).first()
     if row is None or row.data_key_id is None:
         raise NotFound(f"The secret {secret.key} has no readable version {number}.")
+    value = unsealed_version(secret, row)
+    with transaction.atomic(durable=True):
+        record(
+            actor=actor,
+            action=Action.SECRET_REVEAL,
+            target=secret.audit_target(),
+            changes={"version": row.version},
+        )
+    return Revealed(value, row.type, row.file_name, row.version)
+
+
+def unsealed_version(secret: Secret, row: SecretVersion) -> bytes:
+    """The value of a version that is not destroyed. The caller tells the audit log. Raises Unreadable."""
+    if row.data_key_id is None:
+        raise Unreadable
     stored = StoredSecret(
         secret.key,
         secret.service_id,
@@ -85,15 +100,7 @@ def reveal_secret(*, actor: Actor, secret: Secret, version: int | None = None) -
         bytes(row.sealed),
         row.data_key_id,
     )
-    value = _unseal(secret.service, [stored])[secret.key]
-    with transaction.atomic(durable=True):
-        record(
-            actor=actor,
-            action=Action.SECRET_REVEAL,
-            target=secret.audit_target(),
-            changes={"version": row.version},
-        )
-    return Revealed(value, row.type, row.file_name, row.version)
+    return _unseal(secret.service, [stored])[secret.key]
 
 
 def note_secret_list(*, actor: Actor, service: Service) -> None:

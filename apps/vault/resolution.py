@@ -16,6 +16,7 @@ from apps.services.inheritance import EntryKey, scope, winners
 from apps.services.models import Service
 from apps.vault.envelope import secret_binding
 from apps.vault.models import Config, ConfigVersion, Secret, SecretVersion
+from apps.vault.templates import ConfigText, Failure, Scope, resolve, survey
 from apps.vault.values import secret_wire_value
 
 
@@ -127,3 +128,31 @@ def config_keys(service_ids: Collection[UUID]) -> Iterator[EntryKey]:
 def _own_keys(entries: QuerySet[Any]) -> Iterator[EntryKey]:
     rows = entries.filter(deleted_at=None).values_list("key", "service_id", "is_final")
     return (EntryKey(*row) for row in rows)
+
+
+def resolved_configs(
+    found: Mapping[str, tuple[StoredConfig, str]],
+    *,
+    secrets: Mapping[str, str | None] | None,
+    flags: Mapping[str, bool],
+) -> tuple[dict[str, str], dict[str, Failure]]:
+    """The JSON text of every config that can be served, and why the others cannot (SPEC 6).
+
+    `secrets` are the texts of those in effect, None for one that does not open; a frontend service
+    has no secrets at all, and says so by None for the whole.
+    """
+    configs: dict[str, ConfigText] = {key: stored for key, (stored, _) in found.items()}
+    scope = Scope(
+        configs,
+        None
+        if secrets is None
+        else {key: None if text is None else len(text.encode()) for key, text in secrets.items()},
+        flags,
+    )
+    surveyed = survey(scope)
+    texts = {key: text for key, text in (secrets or {}).items() if text is not None}
+    failures = surveyed.failures
+    values = resolve(surveyed, secrets=texts, flags=flags)
+    return {
+        key: values.get(key, config.value_json) for key, config in configs.items() if key not in failures
+    }, failures
