@@ -154,22 +154,25 @@ def paged(
     """
     _require_known(request, filters, parameters)
     limit, order = _limit(request), _order(request, orderings)
+    found: Any
     if isinstance(rows, prepared.Source):
         if request.query_params.keys() <= {"limit", "ordering"}:
             return _shown(_first_page(rows, order, limit), show, order, limit)
-        rows = rows.queryset()
+        found = rows.queryset()
+    else:
+        found = rows
     text = request.query_params.get("search", "").strip()
     if text and search:
-        found = Q()
+        named = Q()
         for column in search:
-            found |= Q(**{f"{column}__icontains": text})
-        rows = rows.filter(found)
+            named |= Q(**{f"{column}__icontains": text})
+        found = found.filter(named)
     if filters is not None:
-        rows = _filtered(request, rows, filters)
+        found = _filtered(request, found, filters)
     cursor = request.query_params.get("cursor")
     if cursor is not None:
-        rows = rows.filter(_after(rows.model, cursor, order))
-    return _shown(list(_ordered(rows, order)[: limit + 1]), show, order, limit)
+        found = found.filter(_after(found.model, cursor, order))
+    return _shown(list(_ordered(found, order)[: limit + 1]), show, order, limit)
 
 
 def _first_page(source: prepared.Source, order: str, limit: int) -> list[Any]:
