@@ -154,23 +154,25 @@ def paged(
     """
     _require_known(request, filters, parameters)
     limit, order = _limit(request), _order(request, orderings)
+    found: Any
     if isinstance(rows, prepared.Source):
         if request.query_params.keys() <= {"limit", "ordering"}:
             return _shown(_first_page(rows, order, limit), show, order, limit, key)
-        return paged(request, rows.queryset(), show, orderings=orderings, search=search, filters=filters)
-    chosen: Any = rows
+        found = rows.queryset()
+    else:
+        found = rows
     text = request.query_params.get("search", "").strip()
     if text and search:
-        found = Q()
+        named = Q()
         for column in search:
-            found |= Q(**{f"{column}__icontains": text})
-        chosen = chosen.filter(found)
+            named |= Q(**{f"{column}__icontains": text})
+        found = found.filter(named)
     if filters is not None:
-        chosen = _filtered(request, chosen, filters)
+        found = _filtered(request, found, filters)
     cursor = request.query_params.get("cursor")
     if cursor is not None:
-        chosen = chosen.filter(_after(chosen.model, cursor, order, key))
-    return _shown(list(_ordered(chosen, order, key)[: limit + 1]), show, order, limit, key)
+        found = found.filter(_after(found.model, cursor, order, key))
+    return _shown(list(_ordered(found, order, key)[: limit + 1]), show, order, limit, key)
 
 
 def _first_page(source: prepared.Source, order: str, limit: int) -> list[Any]:

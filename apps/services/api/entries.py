@@ -1,7 +1,6 @@
 """What the doors of secrets, configs and flags share: which service, who may, and many at once."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -12,7 +11,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.audit.api.manage import ManageView, actor_of
-from apps.core import prepared
 from apps.core.access import refusal, rights_of, with_rights
 from apps.core.api import requests
 from apps.core.errors import InvalidInput, NotFound, ServiceKindMismatch
@@ -38,26 +36,9 @@ class EntryView(ManageView):
         self, request: Request, service_id: UUID, permissions: Sequence[str]
     ) -> tuple[Service | None, frozenset[str]]:
         """The live service, and which of `permissions` the actor has there. One query."""
-        actor = actor_of(request)
-        tenants, projects = tuple(actor.tenant_roles), tuple(actor.project_roles)
-        roles = tuple(actor.tenant_roles.values()), tuple(actor.project_roles.values())
-
-        def build(service_id: UUID, tenants: tuple[UUID, ...], projects: tuple[UUID, ...]) -> Any:
-            asks = replace(
-                actor,
-                tenant_roles=dict(zip(tenants, roles[0], strict=True)),
-                project_roles=dict(zip(projects, roles[1], strict=True)),
-            )
-            services = Service.objects.live().select_related("project__tenant").filter(pk=service_id)
-            return with_rights(services, asks, permissions)
-
-        if actor.may_hold_grants:
-            rows = list(build(service_id, tenants, projects))
-        else:
-            # Whatever else of the actor the rule looks at, besides the ids that it is given.
-            bounds = actor.type, actor.user_id is None, frozenset(permissions) & actor.permissions
-            name = "services.entries", tuple(permissions), bounds, roles
-            rows = prepared.fetch(name, build, service_id, tenants, projects)
+        services = Service.objects.live().select_related("project__tenant").filter(pk=service_id)
+        # Built anew each time: who may is asked of the rule itself, not of a query remembered from it.
+        rows = list(with_rights(services, actor_of(request), permissions))
         found = rows[0] if rows else None
         return found, frozenset() if found is None else rights_of(found, permissions)
 
