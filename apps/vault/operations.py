@@ -26,7 +26,7 @@ from apps.services import entries
 from apps.services.models import EntryKind, Kind, Service
 from apps.vault.envelope import secret_binding
 from apps.vault.models import Config, ConfigType, ConfigVersion, Entry, Secret, SecretType, SecretVersion
-from apps.vault.resolution import StoredSecret, stored_secrets
+from apps.vault.resolution import StoredSecret, stored_secrets, unseal_all
 from apps.vault.values import config_json, require_description, require_value_size
 
 CREATED_BY_MAX_LENGTH = 255
@@ -406,13 +406,9 @@ def export_secrets(*, actor: Actor, service: Service) -> dict[str, str]:
 
 
 def _unseal(service: Service, stored: list[StoredSecret]) -> dict[str, bytes]:
-    data_keys = keys.opening_keys({each.data_key_id for each in stored})
     project = service.project
     try:
-        return {
-            each.key: each.unseal(data_keys, tenant_id=project.tenant_id, project_id=project.pk)
-            for each in stored
-        }
+        return unseal_all(stored, tenant_id=project.tenant_id, project_id=project.pk)
     except DoesNotOpen:
         raise Unreadable from None
 

@@ -1,0 +1,268 @@
+"""Give projects new data keys and seal anew what the former ones sealed.
+
+Everything happens in small transactions, so that readers and writers go on and a run may be killed
+at any moment: the next one finds what is left by the keys that are retiring. docs/decisions/0010
+tells why no value is lost.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.db import OperationalError, connection, transaction
+from django.db.models import QuerySet
+
+from apps.audit.events import Action
+from apps.audit.operations import record
+from apps.audit.targets import Target
+from apps.core import crypto, keys
+from apps.core.access import require_here
+from apps.core.actor import Actor
+from apps.core.crypto import DoesNotOpen
+from apps.core.erasure import erase_on_commit
+from apps.core.models import DataKey, KeyState
+from apps.projects.models import Project
+from apps.vault.envelope import secret_binding
+from apps.vault.models import SecretVersion
+
+# Rows of one transaction: some 10 ms, for which a writer of the same secrets may have to wait.
+BATCH = 200
+# Ids that are read at once; the query sorts, and need not sort anew for each batch.
+IDS_AT_ONCE = 20_000
+# A batch waits no longer for a lock (PostgreSQL), then lets go of its own and comes again. Below
+# `deadlock_timeout` (1 s), so that a writer is never the one whom the database makes give way.
+LOCK_TIMEOUT = "250ms"
+# For so long a batch is tried again before the run ends; the next run resumes.
+PATIENCE_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class Reencryption:
+    """What a run did. `resumed` counts projects in which it ended an interrupted run and made no new
+    key; `failed` holds ids of versions that do not open and keep their key from being destroyed."""
+
+    projects: int = 0
+    rotated: int = 0
+    resumed: int = 0
+    reencrypted: int = 0
+    destroyed: int = 0
+    failed: list[str] = field(default_factory=list)
+
+
+OnRows = Callable[[int], None]
+
+
+def count_versions(projects: QuerySet[Project]) -> int:
+    """How many versions a run will seal anew, roughly: each that has a value."""
+    rows = SecretVersion.objects.filter(secret__service__project__in=projects, destroyed_at=None)
+    return rows.count()
+
+
+def rotate_data_keys(
+    *, actor: Actor, projects: QuerySet[Project], on_rows: OnRows = lambda count: None
+) -> Reencryption:
+    """Replace the data key of each of `projects`, seal its values under the new one, destroy the former.
+
+    Soft-deleted projects and secrets are included. A project in which an earlier run was
+    interrupted is ended first, and gets no further key in this run. Raises NotPermitted, and what
+    the database raises when a batch finds no way for PATIENCE_SECONDS.
+    """
+    result = Reencryption()
+    require_here(actor, "key:rotate")
+    for project_id in list(projects.order_by("pk").values_list("pk", flat=True)):
+        try:
+            _Run(actor, Project.objects.get(pk=project_id), result, on_rows).run()
+        except (Project.DoesNotExist, DataKey.DoesNotExist):
+            continue  # Purged meanwhile, and its keys with it.
+        result.projects += 1
+    result.failed = sorted(set(result.failed))
+    return result
+
+
+class _Run:
+    """The run over one project."""
+
+    def __init__(self, actor: Actor, project: Project, result: Reencryption, on_rows: OnRows) -> None:
+        self.actor, self.project = actor, project
+        self.result, self.on_rows = result, on_rows
+
+    def run(self) -> None:
+        if any(not keys.is_spent(row) for row in self._retiring()) and self._finish():
+            self.result.resumed += 1
+        elif self._replace_key():
+            self.result.rotated += 1
+            self._finish()
+
+    def _retiring(self) -> QuerySet[DataKey]:
+        return DataKey.objects.filter(project_id=self.project.pk, state=KeyState.RETIRING)
+
+    def _finish(self) -> bool:
+        """Empty the keys that are retiring now, and destroy those that are empty. Whether it did anything.
+
+        A key that is used up and replaced while this works is for the next run.
+        """
+        retiring = list(self._retiring().values_list("pk", flat=True))
+        reencrypted = sum(self._moved(retiring, ids) for ids in _batches(retiring))
+        destroyed = sum(self._destroy_if_empty(key_id) for key_id in retiring)
+        self.result.reencrypted += reencrypted
+        self.result.destroyed += destroyed
+        return bool(reencrypted or destroyed)
+
+    def _moved(self, retiring: Sequence[UUID], ids: Sequence[UUID]) -> int:
+        """Seal the versions `ids` anew, however often it takes; how many that were."""
+        began_at = time.monotonic()
+        while True:
+            batch_began_at = time.monotonic()
+            try:
+                batch = self._reencrypt(retiring, ids)
+            except OperationalError:
+                # Somebody holds what the batch needs: a lock was waited for too long.
+                if time.monotonic() - began_at > PATIENCE_SECONDS:
+                    raise
+                time.sleep(0.05)
+                continue
+            if batch is None:
+                self._replace_key(spent=True)
+                continue
+            moved, failed = batch
+            self.result.failed += [str(pk) for pk in failed]
+            self.on_rows(moved)
+            if connection.vendor == "sqlite":
+                # There is one writer at a time, and who waits only asks now and then.
+                time.sleep((time.monotonic() - batch_began_at) / 8)
+            return moved
+
+    @transaction.atomic
+    def _replace_key(self, *, spent: bool = False) -> bool:
+        """Make a new data key current, under the project's lock. False where the project has none.
+
+        With `spent` only if the current one is used up indeed: another run may have replaced it.
+        """
+        project = Project.objects.select_for_update(of=("self",), no_key=True).get(pk=self.project.pk)
+        former = DataKey.objects.filter(project_id=project.pk, state=KeyState.CURRENT).first()
+        if former is None or (spent and former.uses_reserved + batch_rows() <= keys.max_uses()):
+            return False
+        new = keys.replace_data_key(tenant_id=project.tenant_id, project_id=project.pk, spent=spent)
+        record(
+            actor=self.actor,
+            action=Action.DATA_KEY_ROTATED,
+            target=self._target(new.pk),
+            changes={"id": [str(former.pk), str(new.pk)], "used_up": spent},
+        )
+        return True
+
+    @transaction.atomic
+    def _reencrypt(self, retiring: Sequence[UUID], ids: Sequence[UUID]) -> tuple[int, list[UUID]] | None:
+        """Seal the versions `ids` anew, those that still name a retiring key. None: the key is used up.
+
+        Locks are taken in the order of a write: data key, versions, chain. The project's lock is
+        left out, so that writers go on; the key's row, locked by the count of its uses, stays
+        current until this commits.
+        """
+        with connection.cursor() as cursor:
+            if connection.vendor == "postgresql":
+                cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+        key = keys.resealing_key(self.project.pk, len(ids))
+        if key is None:
+            return None
+        rows = (
+            SecretVersion.objects.select_for_update(of=("self",), no_key=True)
+            .filter(pk__in=ids, data_key_id__in=retiring)
+            .order_by("secret_id", "version")
+            .values_list("pk", "secret_id", "secret__service_id", "type", "version", "sealed", "data_key_id")
+        )
+        former = keys.opening_keys(set(retiring))
+        resealed: list[tuple[UUID, bytes]] = []
+        secrets, digests, failed = [], {}, []
+        for pk, secret_id, service_id, kind, version, sealed, data_key_id in rows:
+            row = {
+                "tenant_id": self.project.tenant_id,
+                "project_id": self.project.pk,
+                "service_id": service_id,
+                "secret_id": secret_id,
+                "secret_type": kind,
+                "version": version,
+            }
+            try:
+                new = _resealed(former[data_key_id], key, bytes(sealed), row)
+            except (DoesNotOpen, KeyError):
+                failed.append(pk)
+                continue
+            resealed.append((pk, new))
+            secrets.append(str(secret_id))
+            digests[str(pk)] = crypto.sha256(new).hex()
+        if resealed:
+            _store(resealed, key.id)
+            record(
+                actor=self.actor,
+                action=Action.SECRET_REENCRYPTED,
+                target=self._target(key.id),
+                # The first and the last secret, so that `verify_vault` finds the events of a secret.
+                changes={"secrets": [secrets[0], secrets[-1]], "ciphertext_sha256": digests},
+                count=len(resealed),
+            )
+        return len(resealed), failed
+
+    @transaction.atomic
+    def _destroy_if_empty(self, key_id: UUID) -> bool:
+        """Overwrite the key when no row names it, under the lock that writers seal under."""
+        Project.objects.select_for_update(of=("self",), no_key=True).get(pk=self.project.pk)
+        if SecretVersion.objects.filter(data_key_id=key_id).exists():
+            return False
+        if not keys.destroy_retiring_data_key(key_id):
+            return False
+        record(
+            actor=self.actor,
+            action=Action.DATA_KEY_DESTROYED,
+            target=self._target(key_id),
+            changes={"state": [KeyState.RETIRING, KeyState.DESTROYED]},
+        )
+        erase_on_commit()
+        return True
+
+    def _target(self, key_id: UUID) -> Target:
+        return Target("data_key", str(key_id), tenant_id=self.project.tenant_id, project_id=self.project.pk)
+
+
+def batch_rows() -> int:
+    """BATCH, or what fits twice under a data key that lives shorter than that."""
+    return max(1, min(BATCH, keys.max_uses() // 2))
+
+
+def _batches(retiring: Sequence[UUID]) -> Iterator[list[UUID]]:
+    """Ids of the versions that name one of the keys, by secret and version, a batch at a time.
+
+    New ones cannot appear: a retiring key takes no more seals.
+    """
+    rows = SecretVersion.objects.filter(data_key_id__in=retiring).order_by("secret_id", "version")
+    further, size = rows, batch_rows()
+    while found := list(further.values_list("pk", "secret_id", "version")[:IDS_AT_ONCE]):
+        for start in range(0, len(found), size):
+            yield [pk for pk, _, _ in found[start : start + size]]
+        _, secret_id, version = found[-1]
+        further = rows.filter(secret_id__gte=secret_id).exclude(secret_id=secret_id, version__lte=version)
+
+
+def _resealed(former: keys.Key, new: keys.Key, sealed: bytes, row: dict[str, Any]) -> bytes:
+    value = crypto.unseal(former.secret, sealed, bound_to=secret_binding(former, **row))
+    return crypto.seal(new.secret, value, bound_to=secret_binding(new, **row))
+
+
+def _store(resealed: list[tuple[UUID, bytes]], key_id: UUID) -> None:
+    """Ciphertext and the name of its key change together, in one statement or one round trip."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            ids, ciphertexts = zip(*resealed, strict=True)
+            cursor.execute(
+                "UPDATE vault_secretversion SET sealed = new.sealed, data_key_id = %s "
+                "FROM unnest(%s::uuid[], %s::bytea[]) AS new(id, sealed) "
+                "WHERE vault_secretversion.id = new.id",
+                [key_id, list(ids), list(ciphertexts)],
+            )
+        else:
+            cursor.executemany(
+                "UPDATE vault_secretversion SET sealed = %s, data_key_id = %s WHERE id = %s",
+                [(ciphertext, key_id.hex, pk.hex) for pk, ciphertext in resealed],
+            )
