@@ -65,3 +65,25 @@ def secret_binding(
         version=version,
         data_key_id=key.id,
     )
+
+
+class SecretBindings:
+    """`secret_binding` for who makes many of one project under one key: ids come as text."""
+
+    def __init__(self, key_id: UUID, *, tenant_id: UUID, project_id: UUID) -> None:
+        self._head = crypto.length_prefixed(SCHEMA_VERSION, str(tenant_id), str(project_id))
+        self._kind = crypto.length_prefixed("secret")
+        self._key = crypto.length_prefixed(str(key_id))
+
+    def of(self, service_id: str, secret_id: str, secret_type: str, version: int) -> bytes:
+        return b"".join(
+            (
+                self._head,
+                _encoded_text(service_id),
+                self._kind,
+                _encoded_text(secret_id),
+                _encoded_text(secret_type),
+                _encoded_text(str(version)),
+                self._key,
+            )
+        )
