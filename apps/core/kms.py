@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -136,6 +137,9 @@ def _aws_client(region: str, url: str) -> Any:
         raise ImproperlyConfigured(
             "A root key in NEXUS_ROOT_KEY is in AWS KMS, and boto3 is not installed. Install nexus[aws]."
         ) from None
+    parts = urlsplit(url)
+    if url and parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
+        raise ImproperlyConfigured("NEXUS_AWS_KMS_URL is not https: keys would cross the network in clear.")
     # At DEBUG botocore logs each request and answer whole, plaintext keys among them.
     for name in ("boto3", "botocore", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)

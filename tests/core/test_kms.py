@@ -262,6 +262,17 @@ def test_without_boto3_the_setting_says_what_to_install(
         keys.root_keys()
 
 
+@pytest.mark.parametrize("url", ["http://kms.example.org", "ftp://127.0.0.2/", "kms.example.org"])
+def test_keys_never_travel_to_kms_in_clear(
+    url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.NEXUS_AWS_KMS_URL = url
+    settings.NEXUS_ROOT_KEY = f"aws-kms:arn:aws:kms:{REGION}:123456789012:key/1"
+
+    with pytest.raises(ImproperlyConfigured, match="not https"):
+        keys.root_keys()
+
+
 def test_nexus_itself_does_not_import_boto3() -> None:
     code = "import os, django, sys; django.setup(); import apps.core.kms; sys.exit('boto3' in sys.modules)"
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "nexus.settings.test"}
