@@ -82,6 +82,23 @@ def rotate_data_keys(
     return result
 
 
+def destroy_empty_data_keys(*, actor: Actor) -> int:
+    """Destroy each retiring key that no version names any more; how many.
+
+    Versions leave a key by themselves, too: surplus ones are destroyed as newer ones are written.
+    For a scheduled job; `rotate_data_keys` does it for what it touches.
+    """
+    require_here(actor, "key:rotate")
+    named = SecretVersion.objects.exclude(data_key=None).values("data_key_id")
+    empty = DataKey.objects.filter(state=KeyState.RETIRING).exclude(pk__in=named)
+    destroyed = 0
+    for key_id, project_id in list(empty.values_list("pk", "project_id")):
+        project = Project.objects.filter(pk=project_id).first()
+        if project is not None:
+            destroyed += _Run(actor, project, Reencryption(), lambda count: None).destroy_if_empty(key_id)
+    return destroyed
+
+
 class _Run:
     """The run over one project."""
 
@@ -106,7 +123,7 @@ class _Run:
         """
         retiring = list(self._retiring().values_list("pk", flat=True))
         reencrypted = sum(self._moved(retiring, ids) for ids in _batches(retiring))
-        destroyed = sum(self._destroy_if_empty(key_id) for key_id in retiring)
+        destroyed = sum(self.destroy_if_empty(key_id) for key_id in retiring)
         self.result.reencrypted += reencrypted
         self.result.destroyed += destroyed
         return bool(reencrypted or destroyed)
@@ -202,7 +219,7 @@ class _Run:
         return len(resealed), failed
 
     @transaction.atomic
-    def _destroy_if_empty(self, key_id: UUID) -> bool:
+    def destroy_if_empty(self, key_id: UUID) -> bool:
         """Overwrite the key when no row names it, under the lock that writers seal under."""
         Project.objects.select_for_update(of=("self",), no_key=True).get(pk=self.project.pk)
         if SecretVersion.objects.filter(data_key_id=key_id).exists():

@@ -25,7 +25,7 @@ _WRITES = (Action.SECRET_CREATED, Action.SECRET_UPDATED)
 # Secrets whose versions and events are compared at once.
 SECRETS_AT_ONCE = 100
 # Each version may hold 64 KiB.
-VERSIONS_AT_ONCE = 50
+VERSIONS_AT_ONCE = 20
 # A writer may come between a secret and its event as often as that, and not again and again.
 LOOKS_AGAIN = 3
 

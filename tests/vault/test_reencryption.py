@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 from django.conf import settings as django_settings
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -34,7 +35,7 @@ from apps.services.models import Service
 from apps.vault import reencryption
 from apps.vault.models import Secret, SecretVersion
 from apps.vault.operations import delete_secret, reveal_secret, set_secret
-from apps.vault.reencryption import rotate_data_keys
+from apps.vault.reencryption import destroy_empty_data_keys, rotate_data_keys
 from apps.vault.resolution import StoredSecret, unseal_all
 from apps.vault.verification import verify_vault
 from tests.conftest import Cast
@@ -176,8 +177,8 @@ def test_a_run_that_ended_at_any_step_is_ended_by_the_next_one(
     fill(command, cast.backend, 5)
     monkeypatch.setattr(reencryption, "BATCH", 4)
     run = reencryption._Run
-    at = {"switched": ("_moved", 1), "first batch": ("_moved", 2), "last batch": ("_destroy_if_empty", 1)}
-    name, call = at.get(step, ("_destroy_if_empty", 2))
+    at = {"switched": ("_moved", 1), "first batch": ("_moved", 2), "last batch": ("destroy_if_empty", 1)}
+    name, call = at.get(step, ("destroy_if_empty", 2))
     original, calls = getattr(run, name), []
 
     def dying(self: Any, *arguments: Any) -> Any:
@@ -289,6 +290,22 @@ def test_a_used_up_key_retires_as_a_replaced_one_and_dies_at_the_next_rotation(
     assert_whole()
 
 
+def test_a_used_up_key_that_nothing_names_is_destroyed_without_a_rotation(
+    committed_cast: Cast, command: Actor, settings: Settings
+) -> None:
+    settings.NEXUS_DATA_KEY_MAX_USES, settings.NEXUS_VERSIONS_KEPT = 8, 4
+    for number in range(20):
+        set_secret(actor=command, service=committed_cast.backend, key="a", value=f"{number}".encode())
+    worn = states(committed_cast.project)
+
+    destroyed = destroy_empty_data_keys(actor=command)
+
+    assert worn == [KeyState.RETIRING, KeyState.RETIRING, KeyState.CURRENT]
+    assert (destroyed, destroy_empty_data_keys(actor=command)) == (2, 0)
+    assert states(committed_cast.project) == [KeyState.DESTROYED, KeyState.DESTROYED, KeyState.CURRENT]
+    assert_whole()
+
+
 def test_no_key_seals_more_often_than_the_setting_says(
     committed_cast: Cast, command: Actor, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,6 +409,70 @@ def test_two_who_rotate_at_once_lose_nothing(
     assert KeyState.RETIRING not in states(committed_cast.project)
     assert states(committed_cast.project).count(KeyState.CURRENT) == 1
     assert_whole()
+
+
+def test_a_bulk_write_that_crosses_a_batch_is_not_the_one_to_give_way(
+    committed_cast: Cast, command: Actor, in_thread: InThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cast = committed_cast
+    fill(command, cast.backend, 40)
+    monkeypatch.setattr(reencryption, "BATCH", 2)
+    rotating, writing = threading.Event(), threading.Event()
+    original = reencryption._Run._moved
+
+    def announced(self: Any, *arguments: Any) -> Any:
+        rotating.set()
+        writing.wait(5)
+        return original(self, *arguments)
+
+    def write_many() -> None:
+        assert rotating.wait(20)
+        with transaction.atomic():
+            for number in range(20):
+                # Each takes new uses from the row of the data key, with the chain's lock in its hands.
+                keys.forget_all()
+                value = f"bulk {number}".encode()
+                set_secret(actor=command, service=cast.backend, key=f"b{number}", value=value)
+                writing.set()
+                time.sleep(0.02)
+
+    monkeypatch.setattr(reencryption._Run, "_moved", announced)
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(in_thread(write_many))]
+        jobs.append(pool.submit(in_thread(lambda: rotate(command, cast.project))))
+        for job in jobs:
+            job.result()
+
+    assert Secret.objects.filter(key__startswith="b").count() == 20
+    assert KeyState.RETIRING not in states(cast.project)
+    assert_whole()
+
+
+def test_verifying_takes_no_more_memory_for_more_values(cast: Cast, command: Actor) -> None:
+    fill(command, cast.backend, 1, versions=1)
+    key = DataKey.objects.get(project_id=cast.project.pk)
+    megabytes, size = 12, 64 * 1024
+    for number in range(megabytes):
+        secret = Secret.objects.create(service=cast.backend, key=f"large{number}", active_version=16)
+        SecretVersion.objects.bulk_create(
+            SecretVersion(
+                secret=secret,
+                version=version,
+                type="text",
+                sealed=os.urandom(size),
+                data_key=key,
+                size_bytes=size,
+            )
+            for version in range(1, 17)
+        )
+
+    tracemalloc.start()
+    found = verify_vault()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert (found.opened, len(found.failed)) == (1, megabytes * 16)
+    assert peak < 6 * 1024 * 1024
 
 
 def test_nothing_of_a_destroyed_key_is_left_in_the_files_of_sqlite(
