@@ -19,6 +19,11 @@ class Action(StrEnum):
     PRESENCE_FAILED = "presence.failed"
     ACCESS_TOKEN_ISSUED = "access_token.issued"  # noqa: S105 - the name of an action
     ACCESS_TOKEN_REVOKED = "access_token.revoked"  # noqa: S105 - the name of an action
+    # Keys
+    ROOT_KEY_ROTATED = "root_key.rotated"
+    SERVER_KEY_ROTATED = "server_key.rotated"
+    DATA_KEY_ROTATED = "data_key.rotated"
+    DATA_KEY_DESTROYED = "data_key.destroyed"
     # Tenants
     TENANT_CREATED = "tenant.created"
     TENANT_UPDATED = "tenant.updated"
@@ -70,6 +75,7 @@ class Action(StrEnum):
     SECRET_RESTORED = "secret.restored"  # noqa: S105 - the name of an action
     SECRET_RENAMED = "secret.renamed"  # noqa: S105 - the name of an action
     SECRET_COMPARED = "secret.compared"  # noqa: S105 - the name of an action
+    SECRET_REENCRYPTED = "secret.reencrypted"  # noqa: S105 - the name of an action
     SECRET_PURGED = "secret.purged"  # noqa: S105 - the name of an action
     SECRET_VERSION_DESTROYED = "secret_version.destroyed"  # noqa: S105 - the name of an action
     SECRET_REVEAL = "secret.reveal"  # noqa: S105 - the name of an action

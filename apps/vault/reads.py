@@ -7,14 +7,13 @@ from django.db import transaction
 
 from apps.audit.events import Action
 from apps.audit.operations import record, record_coalesced
-from apps.core import keys
 from apps.core.access import require, require_presence
 from apps.core.actor import Actor
 from apps.core.crypto import DoesNotOpen
 from apps.core.errors import NotFound, ServiceKindMismatch, Unreadable
 from apps.services.models import Kind, Service
 from apps.vault.models import Secret, SecretVersion
-from apps.vault.resolution import StoredSecret, stored_secrets
+from apps.vault.resolution import StoredSecret, stored_secrets, unseal_all
 
 
 def _require_readable(actor: Actor, service: Service, permission: str) -> None:
@@ -127,12 +126,8 @@ def export_secrets(*, actor: Actor, service: Service) -> dict[str, str]:
 
 
 def _unseal(service: Service, stored: list[StoredSecret]) -> dict[str, bytes]:
-    data_keys = keys.opening_keys({each.data_key_id for each in stored})
     project = service.project
     try:
-        return {
-            each.key: each.unseal(data_keys, tenant_id=project.tenant_id, project_id=project.pk)
-            for each in stored
-        }
+        return unseal_all(stored, tenant_id=project.tenant_id, project_id=project.pk)
     except DoesNotOpen:
         raise Unreadable from None

@@ -3,8 +3,8 @@
 A child's own entry wins over the umbrella's of the same key, unless that one is final.
 """
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -56,6 +56,28 @@ class StoredSecret:
         if self.file_name:
             members["file_name"] = self.file_name
         return {**members, "version": self.version, "source": source}
+
+
+def unseal_all(stored: Iterable[StoredSecret], *, tenant_id: UUID, project_id: UUID) -> dict[str, bytes]:
+    """The values by key. Raises DoesNotOpen when one does not open.
+
+    A row that was read before `rotate_data_keys` sealed it anew may name a key that is destroyed by
+    the time it is asked for; what is there now is then read once more.
+    """
+    stored = list(stored)
+    data_keys = keys.opening_keys({each.data_key_id for each in stored})
+    stored = [each if each.data_key_id in data_keys else _as_it_is_now(each) for each in stored]
+    data_keys |= keys.opening_keys({each.data_key_id for each in stored} - data_keys.keys())
+    return {each.key: each.unseal(data_keys, tenant_id=tenant_id, project_id=project_id) for each in stored}
+
+
+def _as_it_is_now(stored: StoredSecret) -> StoredSecret:
+    row = (
+        SecretVersion.objects.filter(secret_id=stored.secret_id, version=stored.version, destroyed_at=None)
+        .values_list("sealed", "data_key_id")
+        .first()
+    )
+    return stored if row is None else replace(stored, sealed=bytes(row[0]), data_key_id=row[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,10 @@ NEXUS_REQUIRE_MFA = env.bool("NEXUS_REQUIRE_MFA", default=True)
 # Root keys wrap all other keys. A file keeps them out of process listings and crash dumps.
 NEXUS_ROOT_KEY = env.str("NEXUS_ROOT_KEY", default="")
 NEXUS_ROOT_KEY_FILE = env.str("NEXUS_ROOT_KEY_FILE", default="")
+# Another endpoint of AWS KMS, such as a VPC's; for root keys of the form aws-kms:….
+NEXUS_AWS_KMS_URL = env.str("NEXUS_AWS_KMS_URL", default="")
+# A data key is replaced after so many seals; more than the 2^31 of SPEC 5 are never made.
+NEXUS_DATA_KEY_MAX_USES = env.int("NEXUS_DATA_KEY_MAX_USES", default=2**31)
 
 # Bounds of delivery. 64 MiB hold some 8,000 snapshots of 8 KB in each process.
 NEXUS_SNAPSHOT_CACHE_BYTES = env.int("NEXUS_SNAPSHOT_CACHE_BYTES", default=64 * 1024 * 1024)
