@@ -182,6 +182,11 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SERVE_PERMISSIONS": [],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    # Choices of one member's name in several shapes need names that tell them apart.
+    "ENUM_NAME_OVERRIDES": {
+        "ImportFormatEnum": ["dotenv", "json", "yaml"],
+        "ExportFormatEnum": ["sh", "dotenv", "json", "yaml"],
+    },
     "PREPROCESSING_HOOKS": ["nexus.schema.only_public_api"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
