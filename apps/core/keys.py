@@ -432,7 +432,7 @@ def sealing_key(*, tenant_id: UUID, project_id: UUID, current_id: UUID | None = 
     needed = _keyring.owed(known.id) + block
     if not reserve_uses(known.id, needed):
         row = replace_data_key(tenant_id=tenant_id, project_id=project_id, spent=True)
-        known, needed = _keyring.unwrapped(row), uses + block
+        known, needed = _keyring.unwrapped(row), max(uses, block)
         _keyring.spend(known.id, uses)
         reserve_uses(known.id, needed)
     reserved_id = known.id

@@ -206,6 +206,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "SecretTypeEnum": "apps.vault.models.SecretType",
         "ConfigTypeEnum": "apps.vault.models.ConfigType",
         "FlagTypeEnum": ["boolean", "string", "number", "json"],
+        "ImportFormatEnum": ["dotenv", "json", "yaml"],
+        "ExportFormatEnum": ["sh", "dotenv", "json", "yaml"],
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
