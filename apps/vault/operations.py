@@ -1,53 +1,31 @@
-"""Write secrets and configs, and read secrets (`apps.vault.reads`, whose operations stand here as well).
+"""Write and read secrets and configs.
 
-Values of secrets go in as bytes and are sealed before they reach the database.
+Values of secrets go in as bytes and are sealed before they reach the database; they come out by
+the reads at the end of this module alone, after their event was committed.
 """
 
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import OuterRef
-from django.utils import timezone
 
 from apps.audit.events import Action
-from apps.audit.operations import record
+from apps.audit.operations import record, record_coalesced
 from apps.core import crypto, keys
+from apps.core.access import require, require_presence
 from apps.core.actor import Actor
 from apps.core.changes import ChangeEvent, bump
-from apps.core.errors import ServiceKindMismatch
+from apps.core.crypto import DoesNotOpen
+from apps.core.errors import NotFound, ServiceKindMismatch, Unreadable
 from apps.services import entries
 from apps.services.entries import Opened, Precondition
 from apps.services.models import EntryKind, Kind, Service
 from apps.vault.drafts import ConfigDraft, SecretDraft
-from apps.vault.envelope import secret_binding
-from apps.vault.models import Config, ConfigType, ConfigVersion, Entry, Secret, SecretType, SecretVersion
-from apps.vault.reads import (
-    Revealed,
-    export_secrets,
-    list_secrets,
-    note_secret_list,
-    read_secret,
-    reveal_secret,
-)
-
-__all__ = [
-    "Revealed",
-    "Written",
-    "delete_config",
-    "delete_secret",
-    "export_secrets",
-    "list_secrets",
-    "note_secret_list",
-    "read_secret",
-    "reveal_secret",
-    "set_config",
-    "set_secret",
-]
-
-CREATED_BY_MAX_LENGTH = 255
+from apps.vault.models import Config, ConfigType, Entry, Secret, SecretType, SecretVersion
+from apps.vault.resolution import StoredSecret, stored_secrets
+from apps.vault.versions import append_config_version, append_secret_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +119,7 @@ def write_secret(actor: Actor, opened: Opened[Secret], draft: SecretDraft, key: 
     entries.adopt_final(secret, draft.is_final, live=live)
     secret.active_version += 1
     secret.save()
-    version = _append_secret_version(secret, draft, key, created_by=actor.name)
+    version = append_secret_version(secret, draft, key, created_by=actor.name)
     record(
         actor=actor,
         action=Action.SECRET_UPDATED if live else Action.SECRET_CREATED,
@@ -155,57 +133,6 @@ def write_secret(actor: Actor, opened: Opened[Secret], draft: SecretDraft, key: 
     )
     bump(origin=service, services=service.readers(), event=ChangeEvent.SECRET_UPDATED, key=draft.key)
     return Written(secret, version.version, not live, draft.type, version)
-
-
-def _append_secret_version(
-    secret: Secret, draft: SecretDraft, key: keys.Key, *, created_by: str
-) -> SecretVersion:
-    project = secret.service.project
-    binding = secret_binding(
-        key,
-        tenant_id=project.tenant_id,
-        project_id=project.pk,
-        service_id=secret.service_id,
-        secret_id=secret.pk,
-        secret_type=draft.type,
-        version=secret.active_version,
-    )
-    version = SecretVersion.objects.create(
-        secret=secret,
-        version=secret.active_version,
-        type=draft.type,
-        file_name=draft.file_name,
-        sealed=crypto.seal(key.secret, draft.value, bound_to=binding),
-        data_key_id=key.id,
-        size_bytes=len(draft.value),
-        description=draft.description,
-        created_by=created_by[:CREATED_BY_MAX_LENGTH],
-    )
-    _destroy_surplus_secret_versions(secret)
-    return version
-
-
-def _destroy_surplus_secret_versions(secret: Secret) -> None:
-    """Overwrite what is older than the newest versions that are kept (SPEC 5: 100)."""
-    through = secret.active_version - settings.NEXUS_VERSIONS_KEPT
-    if through < 1:
-        return
-    destroyed = secret.versions.filter(version__lte=through, destroyed_at=None).update(
-        sealed=b"", data_key=None, destroyed_at=timezone.now()
-    )
-    if destroyed:
-        forget_overwritten()
-
-
-def forget_overwritten() -> None:
-    """After this transaction, empty SQLite's write-ahead log: overwritten bytes stand there as well."""
-    if connection.vendor == "sqlite":
-        transaction.on_commit(_truncate_write_ahead_log, robust=True)
-
-
-def _truncate_write_ahead_log() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 @transaction.atomic
@@ -296,16 +223,7 @@ def write_config(actor: Actor, opened: Opened[Config], draft: ConfigDraft, value
     entries.adopt_final(config, draft.is_final, live=live)
     config.active_version += 1
     config.save()
-    version = ConfigVersion.objects.create(
-        config=config,
-        version=config.active_version,
-        type=draft.type,
-        value_json=value_json,
-        size_bytes=len(value_json.encode()),
-        description=draft.description,
-        created_by=actor.name[:CREATED_BY_MAX_LENGTH],
-    )
-    _destroy_surplus_config_versions(config)
+    version = append_config_version(config, draft, value_json, created_by=actor.name)
     record(
         actor=actor,
         action=Action.CONFIG_UPDATED if live else Action.CONFIG_CREATED,
@@ -319,14 +237,6 @@ def write_config(actor: Actor, opened: Opened[Config], draft: ConfigDraft, value
     )
     bump(origin=service, services=service.readers(), event=ChangeEvent.CONFIG_UPDATED, key=draft.key)
     return Written(config, config.active_version, not live, draft.type, version)
-
-
-def _destroy_surplus_config_versions(config: Config) -> None:
-    through = config.active_version - settings.NEXUS_VERSIONS_KEPT
-    if through >= 1:
-        config.versions.filter(version__lte=through, destroyed_at=None).update(
-            value_json="", destroyed_at=timezone.now()
-        )
 
 
 @transaction.atomic
@@ -362,6 +272,123 @@ def drop_config(
     )
     bump(origin=service, services=service.readers(), event=ChangeEvent.CONFIG_DELETED, key=opened.key)
     return config
+
+
+# Reads of secrets. Each tells the audit log first, in a transaction that commits before the value leaves.
+
+
+def _require_readable(actor: Actor, service: Service, permission: str) -> None:
+    if service.kind != Kind.BACKEND:
+        raise ServiceKindMismatch
+    require(actor, permission, service)
+
+
+def list_secrets(*, actor: Actor, service: Service) -> dict[str, tuple[StoredSecret, str]]:
+    """Keys and metadata of the secrets in effect, sealed. Told once a minute per credential."""
+    _require_readable(actor, service, "secret:list")
+    found = stored_secrets(service)
+    record_coalesced(actor=actor, action=Action.SECRET_LIST, target=service.audit_target())
+    return found
+
+
+def read_secret(*, actor: Actor, service: Service, key: str) -> dict[str, Any]:
+    """The snapshot's members of one secret in effect.
+
+    The first read per credential, version and minute is told before the value leaves; further
+    ones are added to its successor's count (SPEC 12). Raises NotFound, and Unreadable when the
+    stored value does not open.
+    """
+    _require_readable(actor, service, "secret:reveal")
+    found = stored_secrets(service, key=key).get(key)
+    if found is None:
+        raise NotFound
+    stored, source = found
+    value = _unseal(service, [stored])[stored.key]
+    target = Secret(pk=stored.secret_id, key=key, service=service).audit_target()
+    record_coalesced(
+        actor=actor, action=Action.SECRET_READ, target=target, subject=f"{stored.secret_id}:{stored.version}"
+    )
+    return {"key": key, **stored.wire(value, source)}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Revealed:
+    """A value on its way to a person. Without a repr: no log and no traceback shows it."""
+
+    value: bytes
+    type: str
+    file_name: str
+    version: int
+
+
+def reveal_secret(*, actor: Actor, secret: Secret, version: int | None = None) -> Revealed:
+    """The value of the secret's active version, or of `version`, for a person who is there.
+
+    The event is committed before this returns (SPEC 5): a reveal without its event does not happen.
+    Raises NotPermitted, ReauthenticationRequired without a proof of presence within 15 minutes,
+    NotFound for a version that is not or no longer there, and Unreadable.
+    """
+    require(actor, "secret:reveal", secret)
+    require_presence(actor)
+    number = secret.active_version if version is None else version
+    row = SecretVersion.objects.filter(secret=secret, version=number, destroyed_at=None).first()
+    if row is None or row.data_key_id is None:
+        raise NotFound(f"The secret {secret.key} has no readable version {number}.")
+    stored = StoredSecret(
+        secret.key,
+        secret.service_id,
+        secret.is_final,
+        secret.pk,
+        row.version,
+        row.type,
+        row.file_name,
+        bytes(row.sealed),
+        row.data_key_id,
+    )
+    value = _unseal(secret.service, [stored])[secret.key]
+    with transaction.atomic(durable=True):
+        record(
+            actor=actor,
+            action=Action.SECRET_REVEAL,
+            target=secret.audit_target(),
+            changes={"version": row.version},
+        )
+    return Revealed(value, row.type, row.file_name, row.version)
+
+
+def note_secret_list(*, actor: Actor, service: Service) -> None:
+    """Tell, once a minute, that a person looked at the keys of the service's secrets."""
+    record_coalesced(actor=actor, action=Action.SECRET_LIST, target=service.audit_target())
+
+
+def export_secrets(*, actor: Actor, service: Service) -> dict[str, str]:
+    """All values in effect by key, files in base64, told as one event before they leave.
+
+    Raises Unreadable when one does not open: a map with a key missing would be taken for whole.
+    """
+    _require_readable(actor, service, "secret:reveal")
+    found = stored_secrets(service)
+    values = _unseal(service, [stored for stored, _ in found.values()])
+    with transaction.atomic():
+        record(
+            actor=actor,
+            action=Action.SECRET_EXPORTED,
+            target=service.audit_target(),
+            changes={"versions": {key: stored.version for key, (stored, _) in found.items()}},
+        )
+    return {key: stored.wire(values[key], source)["value"] for key, (stored, source) in found.items()}
+
+
+def _unseal(service: Service, stored: list[StoredSecret]) -> dict[str, bytes]:
+    data_keys = keys.opening_keys({each.data_key_id for each in stored})
+    project = service.project
+    try:
+        return {
+            each.key: each.unseal(data_keys, tenant_id=project.tenant_id, project_id=project.pk)
+            for each in stored
+        }
+    except DoesNotOpen:
+        raise Unreadable from None
 
 
 def count_secrets(project_id: UUID) -> int:

@@ -5,7 +5,7 @@ from datetime import datetime
 from apps.audit.events import Action
 from apps.services.purge import purge_rows
 from apps.vault.models import Config, Secret
-from apps.vault.operations import forget_overwritten
+from apps.vault.versions import forget_overwritten
 
 
 def purge_entries(now: datetime) -> int:
