@@ -31,6 +31,7 @@ from apps.vault.formats import Document
 from apps.vault.models import Config, ConfigVersion, Secret, SecretVersion
 from apps.vault.operations import set_config, set_secret
 from apps.vault.transfer import effective_configs, import_entries, plan_import, promote
+from apps.vault.transfer.effective import results
 from tests.architecture.test_canary import CANARY, CONTROL, cells, stands_in
 from tests.conftest import Cast
 from tests.console.session import absent, signed_in
@@ -58,7 +59,7 @@ def code_of(answer: Any) -> tuple[int, str]:
 
 
 def configs_of(service: Service) -> dict[str, tuple[str, Any]]:
-    return {key: (each.stored.type, each.value) for key, each in effective_configs(service).items()}
+    return {key: (kind, json.loads(value)) for key, (kind, value) in results(service).items()}
 
 
 def secret_versions(service: Service) -> dict[str, int]:
@@ -693,7 +694,7 @@ def test_a_config_that_names_a_secret_goes_with_the_right_to_reveal_it(
         signed_in(cast, "bob"), cast.backend, "promote", target=str(develop.pk), configs=["escaped"]
     )
 
-    assert [(key, each.is_template, each.names_secret) for key, each in found.items()] == [
+    assert [(key, bool(each.references), each.names_secret) for key, each in found.items()] == [
         ("dsn", True, True),
         ("escaped", False, False),
         ("other", True, False),

@@ -20,7 +20,7 @@ from apps.vault.resolution import (
     stored_configs,
     stored_secrets,
 )
-from apps.vault.templates import OPENING, SECRET, Reference, references
+from apps.vault.templates import OPENING, SECRET, Reference, TemplateError, references
 from apps.vault.values import secret_wire_value, stored_value
 
 
@@ -32,7 +32,13 @@ class EffectiveConfig:
 
     @property
     def references(self) -> list[Reference]:
-        return references(stored_value(self.stored.value_json)) if OPENING in self.stored.value_json else []
+        """What it refers to. Nothing, where the stored text is no template: no write takes it further."""
+        if OPENING not in self.stored.value_json:
+            return []
+        try:
+            return references(stored_value(self.stored.value_json))
+        except TemplateError:
+            return []
 
     @property
     def names_secret(self) -> bool:
