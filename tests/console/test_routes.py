@@ -40,6 +40,9 @@ from apps.vault.operations import set_config, set_secret
 from nexus.console.presence import remember_presence
 from tests.conftest import ORIGIN, Cast
 
+# Pages are the same on either database, and here are hundreds of them.
+pytestmark = pytest.mark.postgresql_only
+
 BACKEND = "apps.projects.backends.MembershipBackend"
 INSIDERS = ("alice", "mona", "bob", "tess", "vic", "carol", "finn")
 OUTSIDERS = ("mallory", "sue")
@@ -317,11 +320,6 @@ def everything(*, without: Iterable[str] = ("django_session",)) -> dict[str, lis
 
 
 AUDIT = ("django_session", "audit_auditevent", "audit_auditchain")
-
-
-@pytest.fixture
-def world(cast: Cast, command: Actor) -> World:
-    return make_world(cast, command)
 
 
 # ---- who is there at all
