@@ -57,12 +57,7 @@ _FLAGS = (
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     ours = [item for item in items if here in item.path.parents]
-    if config.getoption("backing") == "postgresql":
-        # One server and one browser for all of them: they stay in one process of the run.
-        for item in ours:
-            item.add_marker(pytest.mark.xdist_group("browser"))
-        return
-    if ours:
+    if ours and config.getoption("backing") != "postgresql":
         items[:] = [item for item in items if item not in ours]
         config.hook.pytest_deselected(items=ours)
 

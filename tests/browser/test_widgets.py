@@ -134,6 +134,8 @@ def test_the_palette_opens_finds_and_goes(signed_in_page: SignIn) -> None:
     settle(page)
     page.keyboard.press("Control+k")
     expect(page.locator("#command-history a").first).to_be_visible()
+    # It is visible before it has the keys.
+    expect(field).to_be_focused()
     page.keyboard.press("Escape")
     expect(field).to_be_hidden()
 

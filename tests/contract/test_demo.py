@@ -36,8 +36,6 @@ from nexus.demo.history import history
 from nexus.installation import first_operator
 from nexus.management.commands.up import _banner
 
-# In one process, for the sake of the one demo.
-pytestmark = pytest.mark.xdist_group("demo")
 URL = "http://127.0.0.1:8000"
 HOST = Actor.command("tester")
 KEYS_OF_BEFORE = {f"acme/shop/{place}" for place in ("develop/checkout", "develop/web")} | {

@@ -31,8 +31,6 @@ FORGOTTEN = (
     "NEXUS_ENV",
     "DJANGO_SETTINGS_MODULE",
 )
-# One server for all of them, in the order in which they stand here.
-pytestmark = pytest.mark.xdist_group("up")
 CHECKOUT, WEB = "acme/shop/production/checkout", "acme/shop/production/web"
 
 
