@@ -24,7 +24,7 @@ test:
 	@sh tests/provision.sh $(if $(DATABASE_URL),,postgresql) $(if $(REDIS_URL),,redis-server) chromium
 	@status=0; \
 	for backing in sqlite postgresql; do \
-		$(python) -m pytest --backing $$backing -n $(JOBS) --dist loadgroup $(ARGS) || status=1; \
+		$(python) -m pytest --backing $$backing -n $(JOBS) $(ARGS) || status=1; \
 	done; \
 	exit $$status
 

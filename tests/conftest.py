@@ -13,9 +13,10 @@ from django.core.cache import cache
 from django.db import connections
 from django.test import TransactionTestCase
 from django.utils import timezone
+from pytest_django import DjangoDbBlocker
 
 from apps.audit.operations import forget_coalesced
-from apps.core import keys, triggers
+from apps.core import keys
 from apps.core.access import ProjectRole, TenantRole
 from apps.core.actor import Actor, Origin
 from apps.core.models import Installation
@@ -26,19 +27,27 @@ from apps.services.models import Kind, Service
 from apps.services.operations import create_service, issue_api_key
 from apps.tenancy.models import Tenant, User
 from apps.tenancy.operations import create_operator, create_tenant, set_tenant_member
+from tests.plugins.stage import Stage
 
 ORIGIN = Origin(address="192.0.2.7", user_agent="tests", request_id="request-0001")
 
-_empty_tables = TransactionTestCase._fixture_teardown
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Stage]:
+    """The databases as pytest-django makes them; what a test commits leaves by our own hand.
+
+    Django's own way stumbles over append-only tables, and gives content types and permissions new ids.
+    """
+    with django_db_blocker.unblock():
+        stage = Stage()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda test: stage.clear())
+        yield stage
 
 
-def _empty_tables_without_guards(self: TransactionTestCase) -> None:
-    """Append-only tables refuse to be emptied; a test database may be."""
-    with triggers.lifted():
-        _empty_tables(self)
-
-
-TransactionTestCase._fixture_teardown = _empty_tables_without_guards  # type: ignore[method-assign]
+@pytest.fixture
+def stage(django_db_setup: Stage) -> Stage:
+    return django_db_setup
 
 
 @pytest.fixture(autouse=True)
@@ -127,19 +136,30 @@ def make_cast(command: Actor) -> Cast:
     return cast
 
 
+def play_cast(stage: Stage, command: Actor) -> Cast:
+    def make() -> Cast:
+        Installation.current()
+        return make_cast(command)
+
+    return stage.play("cast", make)
+
+
 @pytest.fixture
-def cast(db: None, command: Actor) -> Cast:
+def cast(db: None, stage: Stage, command: Actor) -> Cast:
     """The cast inside the test's own transaction."""
-    Installation.current()
-    return make_cast(command)
+    return play_cast(stage, command)
 
 
 @pytest.fixture
-def committed_cast(transactional_db: None, command: Actor) -> Cast:
+def committed_cast(transactional_db: None, stage: Stage, command: Actor) -> Cast:
     """The cast committed: for tests with threads, servers or the reader's own connection."""
-    Installation.current()
-    keys.create_missing_server_keys()
-    return make_cast(command)
+
+    def make() -> Cast:
+        Installation.current()
+        keys.create_missing_server_keys()
+        return make_cast(command)
+
+    return stage.play("committed cast", make)
 
 
 @pytest.fixture

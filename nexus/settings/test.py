@@ -37,5 +37,7 @@ STORAGES = {
 }
 STATIC_ROOT = None
 WHITENOISE_USE_FINDERS = True
+# Files are looked for when asked for: each client of a test would read all of them at its start.
+WHITENOISE_AUTOREFRESH = True
 CELERY_BROKER_URL = "memory://"
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.watch import Watch
 from tests.plugins.servers import free_port
@@ -36,8 +36,8 @@ from tests.plugins.servers import free_port
 ROOT = Path(__file__).resolve().parents[2]
 # Migrating and making the demo's thirty days takes some 15 s on an idle machine with two processors.
 READY_SECONDS = 180.0
-# What an action or a navigation may take on a machine that is not idle.
-PATIENCE_SECONDS = 15.0
+# What an action, a navigation or an expectation may take on a machine that is not idle.
+PATIENCE_SECONDS = 30.0
 
 _FLAGS = (
     "--disable-background-networking",
@@ -57,12 +57,7 @@ _FLAGS = (
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     ours = [item for item in items if here in item.path.parents]
-    if config.getoption("backing") == "postgresql":
-        # One server and one browser for all of them: they stay in one process of the run.
-        for item in ours:
-            item.add_marker(pytest.mark.xdist_group("browser"))
-        return
-    if ours:
+    if ours and config.getoption("backing") != "postgresql":
         items[:] = [item for item in items if item not in ours]
         config.hook.pytest_deselected(items=ours)
 
@@ -163,6 +158,7 @@ def browser() -> Iterator[Browser]:
         (found for name in ("chromium", "chromium-browser") if (found := shutil.which(name))), None
     )
     assert program, "chromium is not installed: `sh tests/provision.sh chromium`."
+    expect.set_options(timeout=PATIENCE_SECONDS * 1000)
     flags = [*_FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=flags)
@@ -235,6 +231,16 @@ def signed_in_page(server: Server, new_page: Callable[..., Page], _sessions: dic
         return page
 
     return open_page
+
+
+def settle(page: Page) -> None:
+    """Wait until the page that a click or a key led to has loaded, and answers to keys.
+
+    Its address changes before; `goto` and `reload` wait by themselves.
+    """
+    page.wait_for_load_state()
+    # Alpine takes this away when all of the page's parts have begun.
+    page.wait_for_selector("html:not([x-cloak])")
 
 
 def log_in(page: Page, email: str, password: str) -> None:

@@ -5,6 +5,8 @@ from nexus.settings.test import NEXUS_BIND
 
 NEXUS_PUBLIC_URL = f"http://{NEXUS_BIND}"
 CSRF_TRUSTED_ORIGINS = [NEXUS_PUBLIC_URL]
+# As in production: each file is read once, at the start.
+WHITENOISE_AUTOREFRESH = False
 ROOT_URLCONF = "tests.browser.urls"
 
 # The console has no search in its sidebar; that of unfold must run under the policy all the same.

@@ -16,7 +16,7 @@ from tests.browser.conftest import ROOT, Server, SignIn
 VALUE = "typed-by-hand-9fK2"
 OTHER_VALUE = "typed-in-its-place-3aQ7"
 # A write is in every snapshot within 1.5 s; the rest is a busy machine's.
-VISIBLE_SECONDS = 10.0
+VISIBLE_SECONDS = 30.0
 
 # Runs in a process of its own, because Django refuses the ORM beside Playwright's loop.
 _AGE_SESSION = """
@@ -30,7 +30,7 @@ store.save()
 
 def sync(server: Server, key: str) -> dict[str, Any]:
     request = urllib.request.Request(f"{server.url}/api/v1/sync", headers={"X-Nexus-API-Key": key})  # noqa: S310 - our own
-    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our own
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - our own
         document: dict[str, Any] = json.load(answer)
         return document
 
@@ -60,7 +60,7 @@ def leave_for_16_minutes(server: Server, page: Page) -> None:
         env=os.environ | server.environment,
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=120,
     )
 
 

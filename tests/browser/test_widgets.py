@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Server, SignIn
+from tests.browser.conftest import Server, SignIn, settle
 
 LIST = "/admin/services/service/"
 
@@ -131,8 +131,11 @@ def test_the_palette_opens_finds_and_goes(signed_in_page: SignIn) -> None:
     page.keyboard.press("Enter")
 
     expect(page).to_have_url(re.compile("/stock/services/"))
+    settle(page)
     page.keyboard.press("Control+k")
     expect(page.locator("#command-history a").first).to_be_visible()
+    # It is visible before it has the keys.
+    expect(field).to_be_focused()
     page.keyboard.press("Escape")
     expect(field).to_be_hidden()
 
@@ -220,7 +223,7 @@ def test_inlines_grow_under_their_tab(signed_in_page: SignIn, server: Server) ->
     before = rows.count()
     page.locator("#api_keys-group .add-row").click()
 
-    assert rows.count() == before + 1
+    expect(rows).to_have_count(before + 1)
     form = page.locator("#service_form")
     expect(form).to_have_attribute("action", re.compile(r"/change/#"))
 

@@ -30,18 +30,14 @@ from tests.console.test_routes import (
     crawl,
     entered,
     everything,
-    make_world,
     marks_of,
     page_urls,
     plain,
     told,
 )
 
-
-@pytest.fixture
-def world(cast: Cast, command: Actor) -> World:
-    return make_world(cast, command)
-
+# Pages are the same on either database, and here are hundreds of them.
+pytestmark = pytest.mark.postgresql_only
 
 # ---- markup
 

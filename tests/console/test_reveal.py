@@ -28,11 +28,6 @@ from tests.conftest import Cast
 from tests.console.test_routes import CANARY, World, entered, everything, make_world, plain
 
 
-@pytest.fixture
-def world(cast: Cast, command: Actor) -> World:
-    return make_world(cast, command)
-
-
 def reveal_url(secret: Secret) -> str:
     return f"/admin/vault/secret/{secret.pk}/reveal/"
 

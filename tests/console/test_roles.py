@@ -20,8 +20,9 @@ from apps.projects.operations import set_project_member
 from apps.services.models import ApiKey
 from apps.tenancy.models import TenantMember
 from apps.vault.operations import export_secrets, note_secret_list, reveal_secret
-from tests.conftest import Cast
+from tests.conftest import Cast, play_cast
 from tests.console.test_routes import CANARY, INSIDERS, World, crawl, entered, everything, make_world, told
+from tests.plugins.stage import Stage
 
 PEOPLE = ("alice", "mona", "bob", "tess", "vic", "carol", "finn")
 
@@ -243,18 +244,21 @@ def addresses(world: World) -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 @pytest.fixture
-def world(cast: Cast, command: Actor) -> World:
+def world(db: None, stage: Stage, command: Actor) -> World:
     """With a second owner and a second manager of the project, and an account of no tenant."""
     from apps.tenancy.operations import create_operator
 
-    set_project_member(
-        actor=command, project=cast.project, user=cast.users["mallory"], role=ProjectRole.OWNER
-    )
-    set_project_member(actor=command, project=cast.project, user=cast.users["sue"], role=ProjectRole.MANAGER)
-    create_operator(actor=command, email="stranger@example.org", must_change_password=False)
-    world = make_world(cast, command)
-    cast.project = Project.objects.get(pk=cast.project.pk)
-    return world
+    def make() -> World:
+        cast = play_cast(stage, command)
+        users, project = cast.users, cast.project
+        set_project_member(actor=command, project=project, user=users["mallory"], role=ProjectRole.OWNER)
+        set_project_member(actor=command, project=project, user=users["sue"], role=ProjectRole.MANAGER)
+        create_operator(actor=command, email="stranger@example.org", must_change_password=False)
+        world = make_world(cast, command)
+        cast.project = Project.objects.get(pk=project.pk)
+        return world
+
+    return stage.play("world of roles", make)
 
 
 WITHOUT_AUDIT = ("django_session", "audit_auditevent", "audit_auditchain")

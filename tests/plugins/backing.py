@@ -56,6 +56,14 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     return (yield)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("backing") == "postgresql":
+        return
+    for item in items:
+        if item.get_closest_marker("postgresql_only"):
+            item.add_marker(pytest.mark.skip(reason="the same on either database: runs on PostgreSQL"))
+
+
 def pytest_unconfigure() -> None:
     _cleanup.close()
 
