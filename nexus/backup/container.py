@@ -177,7 +177,7 @@ class ArchiveReader:
         rows = ServerKey.objects.filter(purpose=Purpose.AUDIT_SIGNING).exclude(state=KeyState.DESTROYED)
         for row in rows:
             if str(row.id) == self.header.signer_id:
-                return crypto.public_key(locks.unwrapped(row)) != self.header.signer
+                return crypto.public_key(keys.unwrap(row)) != self.header.signer
         return not locks.is_vouched_for(self.header.archive_id, self.header.signer, self.header.vouched)
 
     def require_trust(self, *, trust_foreign: bool) -> bool:

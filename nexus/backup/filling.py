@@ -11,17 +11,20 @@ from apps.core import keys
 from apps.core.actor import Actor
 from apps.core.ids import uuid7
 from apps.core.models import Installation, ServerKey
-from nexus.backup.checking import Content, Row
+from nexus.backup.checking import Content, Row, rows_again
 from nexus.backup.container import ArchiveReader
 from nexus.backup.errors import ArchiveIsDamaged, DatabaseIsNotEmpty
 from nexus.backup.making import INSTALLATION
-from nexus.backup.outcome import Fate, Restored, restorable_rows
+from nexus.backup.outcome import Fate, Restored, adopt_key
 from nexus.backup.tables import archived
+from nexus.backup.watching import Watch
 from nexus.backup.writing import TableWriter, require_references, set_sequences
 
 
 @transaction.atomic
-def fill_database(*, actor: Actor, archive: ArchiveReader, content: Content, restored: Restored) -> None:
+def fill_database(
+    *, actor: Actor, archive: ArchiveReader, content: Content, restored: Restored, watch: Watch
+) -> None:
     """Make an empty database what the archive's was, in another epoch.
 
     Raises DatabaseIsNotEmpty, ArchiveIsDamaged, and IntegrityError or DataError for rows that do not
@@ -38,9 +41,12 @@ def fill_database(*, actor: Actor, archive: ArchiveReader, content: Content, res
         table.label: TableWriter(table.model, [column.name for column in content.columns[table.label]])
         for table in content.tables
     }
-    for table, row in restorable_rows(archive, content):
+    on_rows = watch(content.rows)
+    for table, row in rows_again(archive, content):
+        adopt_key(table, row, archive)
         disable(table.label, row)
         writers[table.label].add(row)
+        on_rows(1)
     for writer in writers.values():
         writer.end()
     set_sequences([table.model for table in content.tables])

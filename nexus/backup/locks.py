@@ -27,6 +27,7 @@ SCRYPT_N, SCRYPT_R, SCRYPT_P = 2**17, 8, 1
 # What a file may ask of us before anything in it was believed: 1 GiB.
 SCRYPT_MAX_N = 2**20
 SALT_BYTES = 16
+_ARCHIVE, _ORIGIN = "backup_archive", "backup_origin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class ArchiveKeys:
         """The key of `row`, for this archive. Empty for one that is destroyed."""
         if row.state == KeyState.DESTROYED:
             return b""
-        return crypto.wrap(self.wrapped_keys, unwrapped(row), bound_to=_binding(row))
+        return crypto.wrap(self.wrapped_keys, keys.unwrap(row), bound_to=_binding(row))
 
     def unwrap(self, row: DataKey | ServerKey) -> bytes:
         """The key of a row of this archive. Raises ArchiveIsDamaged when it is not that row's."""
@@ -66,7 +67,7 @@ class ArchiveKeys:
         if row.state == KeyState.DESTROYED:
             row.root_key_id = ""
         else:
-            row.root_key_id, row.wrapped_key = _wrap(row, self.unwrap(row))
+            row.root_key_id, row.wrapped_key = keys.wrap(row, self.unwrap(row))
 
 
 def _binding(row: DataKey | ServerKey) -> bytes:
@@ -75,17 +76,6 @@ def _binding(row: DataKey | ServerKey) -> bytes:
     else:
         whose = (row.purpose, "", "")
     return crypto.length_prefixed("nexus.backup-key.1", str(row.id), *whose)
-
-
-def _wrap(row: DataKey | ServerKey, secret: bytes) -> tuple[str, bytes]:
-    if isinstance(row, DataKey):
-        return keys._wrap(secret, row.id, "data", row.tenant_id, row.project_id)
-    return keys._wrap(secret, row.id, row.purpose, None, None)
-
-
-def unwrapped(row: DataKey | ServerKey) -> bytes:
-    # A keyring of its own: the process's answers by id alone, and an id in a file may be anything.
-    return keys._Keyring().unwrapped(row).secret
 
 
 def passphrase() -> bytes | None:
@@ -118,7 +108,7 @@ def lock(archive_id: UUID) -> tuple[ArchiveKeys, dict[str, Any]]:
     archive_key = crypto.new_key()
     text = passphrase()
     if text is None:
-        root_id, wrapped = keys._wrap(archive_key, archive_id, "backup_archive", None, None)
+        root_id, wrapped = keys.wrap(_row(archive_id, _ARCHIVE), archive_key)
         return ArchiveKeys.of(archive_id, archive_key), {
             "by": "root_key",
             "root_key_id": root_id,
@@ -145,7 +135,7 @@ def unlock(archive_id: UUID, header: dict[str, Any]) -> ArchiveKeys:
         by, wrapped = header["by"], bytes.fromhex(header["wrapped"])
         if by == "root_key":
             return ArchiveKeys.of(
-                archive_id, _opened(archive_id, "backup_archive", header["root_key_id"], wrapped)
+                archive_id, _opened(_row(archive_id, _ARCHIVE), header["root_key_id"], wrapped)
             )
         salt, n = bytes.fromhex(header["salt"]), header["n"]
     except (KeyError, TypeError, ValueError):
@@ -165,10 +155,15 @@ def unlock(archive_id: UUID, header: dict[str, Any]) -> ArchiveKeys:
     return ArchiveKeys.of(archive_id, archive_key)
 
 
-def _opened(archive_id: UUID, purpose: str, root_key_id: Any, wrapped: bytes) -> bytes:
-    row = ServerKey(id=archive_id, purpose=purpose, root_key_id=str(root_key_id), wrapped_key=wrapped)
+def _row(archive_id: UUID, purpose: str) -> ServerKey:
+    """What a root key binds its wrapping to; no such row is ever stored."""
+    return ServerKey(id=archive_id, purpose=purpose)
+
+
+def _opened(row: ServerKey, root_key_id: Any, wrapped: bytes) -> bytes:
+    row.root_key_id, row.wrapped_key = str(root_key_id), wrapped
     try:
-        return unwrapped(row)
+        return keys.unwrap(row)
     except Unreadable:
         raise ArchiveIsLocked("The root key of that id does not open the archive.") from None
     except ImproperlyConfigured:
@@ -184,14 +179,14 @@ def vouch(archive_id: UUID, signer: bytes) -> dict[str, str]:
 
     An empty database knows no signer. Its root key then tells whether the archive is of its own.
     """
-    root_id, wrapped = keys._wrap(_origin(archive_id, signer), archive_id, "backup_origin", None, None)
+    root_id, wrapped = keys.wrap(_row(archive_id, _ORIGIN), _origin(archive_id, signer))
     return {"root_key_id": root_id, "wrapped": wrapped.hex()}
 
 
 def is_vouched_for(archive_id: UUID, signer: bytes, vouched: dict[str, Any]) -> bool:
     try:
         wrapped = bytes.fromhex(vouched["wrapped"])
-        found = _opened(archive_id, "backup_origin", vouched["root_key_id"], wrapped)
+        found = _opened(_row(archive_id, _ORIGIN), vouched["root_key_id"], wrapped)
     except (KeyError, TypeError, ValueError, NexusError):
         return False
     return crypto.same(found, _origin(archive_id, signer))

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +22,7 @@ from apps.tenancy.models import Tenant
 from nexus.backup.columns import Column, columns_of, permission_names
 from nexus.backup.container import ArchiveWriter
 from nexus.backup.tables import Table, archived, rows_of
+from nexus.backup.watching import Watch, nobody
 from nexus.settings.databases import READER
 
 # Rows in memory at once; each may hold a value of 64 KiB.
@@ -46,7 +48,7 @@ def require_command(actor: Actor, doing: str) -> None:
         raise NotPermitted(f"{doing} is a command on the host.")
 
 
-def make_backup(*, actor: Actor, path: Path, tenant: Tenant | None = None) -> Made:
+def make_backup(*, actor: Actor, path: Path, tenant: Tenant | None = None, watch: Watch = nobody) -> Made:
     """Write everything, or all of `tenant`, as the database is at this moment into a new file `path`.
 
     The file is there, whole and on disk, or not at all; it never replaces another. Memory does not
@@ -62,7 +64,7 @@ def make_backup(*, actor: Actor, path: Path, tenant: Tenant | None = None) -> Ma
         raise InvalidInput.of("FILE", f"It cannot be written: {error.strerror}.") from None
     try:
         with os.fdopen(descriptor, "wb") as file:
-            made = _write(file, tenant)
+            made = _write(file, tenant, watch)
             file.flush()
             os.fsync(file.fileno())
         with transaction.atomic():
@@ -96,15 +98,15 @@ def _place(temporary: Path, path: Path) -> None:
         os.close(directory)
 
 
-def _write(file: BinaryIO, tenant: Tenant | None) -> Made:
+def _write(file: BinaryIO, tenant: Tenant | None, watch: Watch) -> Made:
     writer = ArchiveWriter(file, of_tenant=tenant is not None)
     with transaction.atomic(using=READER):
-        tables = _write_rows(writer, tenant)
+        tables = _write_rows(writer, tenant, watch)
     digest = writer.finish()
     return Made(writer.archive_id, digest.hex(), file.tell(), tables)
 
 
-def _write_rows(writer: ArchiveWriter, tenant: Tenant | None) -> dict[str, int]:
+def _write_rows(writer: ArchiveWriter, tenant: Tenant | None, watch: Watch) -> dict[str, int]:
     of_tenant = tenant is not None
     tenant_id = tenant.pk if tenant else None
     permissions = permission_names(READER)
@@ -129,26 +131,31 @@ def _write_rows(writer: ArchiveWriter, tenant: Tenant | None) -> dict[str, int]:
             "written_at": timezone.now().isoformat(),
         }
     )
+    on_rows = watch(sum(counts.values()))
     for table in tables:
         writer.line({"table": table.label})
-        _write_table(writer, table, columns[table.label], tenant_id)
+        for line in _lines(writer, table, columns[table.label], tenant_id):
+            writer.line(line)
+            on_rows(1)
     writer.line({"end": sum(counts.values())})
     return counts
 
 
-def _write_table(writer: ArchiveWriter, table: Table, columns: list[Column], tenant_id: UUID | None) -> None:
+def _lines(
+    writer: ArchiveWriter, table: Table, columns: list[Column], tenant_id: UUID | None
+) -> Iterator[list[Any]]:
     rows = rows_of(table, tenant_id=tenant_id, using=READER)
     if table.model in (DataKey, ServerKey):
         for row in rows.iterator(ROWS_AT_ONCE):
             values = {column.name: getattr(row, column.name) for column in columns}
             # Root keys are an installation's own; the key comes under that of the archive.
             values |= {"root_key_id": "", "wrapped_key": writer.keys.wrap(row)}
-            writer.line([column.encode(values[column.name]) for column in columns])
+            yield [column.encode(values[column.name]) for column in columns]
         return
     names = [column.name for column in columns]
     encoders: list[Any] = [column.encode for column in columns]
     for values in rows.values_list(*names).iterator(ROWS_AT_ONCE):
-        writer.line([encode(value) for encode, value in zip(encoders, values, strict=True)])
+        yield [encode(value) for encode, value in zip(encoders, values, strict=True)]
 
 
 def migrations(using: str) -> dict[str, list[str]]:

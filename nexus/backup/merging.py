@@ -29,11 +29,12 @@ from apps.projects.models import Project
 from apps.projects.tiers import TIERS
 from apps.services.models import Service
 from apps.tenancy.models import Tenant, TenantMember, User
-from nexus.backup.checking import Content, Row
+from nexus.backup.checking import Content, Row, rows_again
 from nexus.backup.container import ArchiveReader
 from nexus.backup.errors import ArchiveIsInTheWay
-from nexus.backup.outcome import Fate, Restored, restorable_rows
+from nexus.backup.outcome import Fate, Restored, adopt_key
 from nexus.backup.tables import USER, Table
+from nexus.backup.watching import Watch
 from nexus.backup.writing import TableWriter, require_references
 
 # What an event of the tenant says is gone; later events may have brought it back, and then it is here.
@@ -66,7 +67,13 @@ _LEFT_OUT = _Verdict(Here.CLOSED)
 
 @transaction.atomic
 def merge_tenant(
-    *, actor: Actor, tenant_id: UUID, archive: ArchiveReader, content: Content, restored: Restored
+    *,
+    actor: Actor,
+    tenant_id: UUID,
+    archive: ArchiveReader,
+    content: Content,
+    restored: Restored,
+    watch: Watch,
 ) -> None:
     """Add what the tenant's archive holds and this database neither has nor removed.
 
@@ -74,9 +81,11 @@ def merge_tenant(
     when another tenant has the slug, Conflict where the tenant is deleted here or a tier's caps would
     be passed, and IntegrityError or DataError for rows that do not fit together.
     """
-    merge = _Merge(tenant_id, content, restored)
-    for table, row in restorable_rows(archive, content):
+    merge = _Merge(tenant_id, archive, content, restored)
+    on_rows = watch(content.rows)
+    for table, row in rows_again(archive, content):
         merge.take(table, row)
+        on_rows(1)
     merge.finish()
     tenant = Tenant.objects.get(pk=merge.tenant_id)
     # Counted after the rows are in, under the locks of the projects that were here before.
@@ -112,8 +121,9 @@ def merge_tenant(
 class _Merge:
     """Decides of each row, in the archive's order: what it belongs to was decided before it."""
 
-    def __init__(self, tenant_id: UUID, content: Content, restored: Restored) -> None:
-        self.tenant_id, self._content, self._restored = tenant_id, content, restored
+    def __init__(self, tenant_id: UUID, archive: ArchiveReader, content: Content, restored: Restored) -> None:
+        self.tenant_id, self._archive = tenant_id, archive
+        self._content, self._restored = content, restored
         self._now = timezone.now()
         self._here: dict[tuple[str, Any], Here] = {}
         self._writers: dict[str, TableWriter] = {}
@@ -242,6 +252,7 @@ class _Merge:
         return True
 
     def _add(self, table: Table, row: Row) -> None:
+        adopt_key(table, row, self._archive)
         if table.label == "services.ApiKey":
             # No text has this digest. The row says that there was a key, and that it is over.
             row |= {"digest": secrets.token_bytes(32), "pepper_id": _NO_PEPPER, "mac": bytes(32)}

@@ -1,11 +1,10 @@
 """What a restore does with rows, whichever kind it is, and what it tells of them."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from apps.core.models import DataKey, ServerKey
-from nexus.backup.checking import Content, Row, rows_again
+from nexus.backup.checking import Row
 from nexus.backup.container import ArchiveReader
 from nexus.backup.tables import Table
 
@@ -32,11 +31,9 @@ class Restored:
         return sum(getattr(fate, what) for fate in self.tables.values())
 
 
-def restorable_rows(archive: ArchiveReader, content: Content) -> Iterator[tuple[Table, Row]]:
-    """The rows of a checked archive, its data and server keys under our own root key."""
-    for table, row in rows_again(archive, content):
-        if table.model is DataKey or table.model is ServerKey:
-            key: DataKey | ServerKey = table.model(**row)
-            archive.keys.rewrap(key)
-            row |= {"root_key_id": key.root_key_id, "wrapped_key": key.wrapped_key}
-        yield table, row
+def adopt_key(table: Table, row: Row, archive: ArchiveReader) -> None:
+    """Put a data or server key that is about to be written under our own root key."""
+    if table.model is DataKey or table.model is ServerKey:
+        key: DataKey | ServerKey = table.model(**row)
+        archive.keys.rewrap(key)
+        row |= {"root_key_id": key.root_key_id, "wrapped_key": key.wrapped_key}

@@ -18,6 +18,7 @@ from nexus.backup.filling import fill_database
 from nexus.backup.making import require_command
 from nexus.backup.merging import merge_tenant
 from nexus.backup.outcome import Restored
+from nexus.backup.watching import Watch, nobody
 
 
 @contextmanager
@@ -32,7 +33,12 @@ def opened(path: Path) -> Iterator[ArchiveReader]:
 
 
 def restore(
-    *, actor: Actor, path: Path, trust_foreign: bool = False, keep_credentials: bool = False
+    *,
+    actor: Actor,
+    path: Path,
+    trust_foreign: bool = False,
+    keep_credentials: bool = False,
+    watch: Watch = nobody,
 ) -> Restored:
     """Bring back what the archive at `path` holds: everything into an empty database, or one tenant.
 
@@ -52,7 +58,7 @@ def restore(
         restored = Restored(archive.header.archive_id, content.tenant_slug, foreign, keep_credentials)
         try:
             if content.tenant_id is None:
-                fill_database(actor=actor, archive=archive, content=content, restored=restored)
+                fill_database(actor=actor, archive=archive, content=content, restored=restored, watch=watch)
             else:
                 merge_tenant(
                     actor=actor,
@@ -60,6 +66,7 @@ def restore(
                     archive=archive,
                     content=content,
                     restored=restored,
+                    watch=watch,
                 )
         except (IntegrityError, DataError):
             # From None: the cause quotes rows.

@@ -174,7 +174,7 @@ def contents(path: Path) -> dict[str, list[dict[str, Any]]]:
             if table.model in (DataKey, ServerKey):
                 key = table.model(**row)
                 archive.keys.rewrap(key)
-                row["wrapped_key"] = keys._Keyring().unwrapped(key).secret
+                row["wrapped_key"] = keys.unwrap(key)
             if "permission_id" in row:
                 # Its number is that of the database that reads the archive.
                 row["permission_id"] = names[row["permission_id"]]

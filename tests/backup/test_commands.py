@@ -64,7 +64,7 @@ def test_a_file_is_never_replaced_and_never_half_there(
     def fail(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(making, "_write_table", fail)
+    monkeypatch.setattr(making, "_lines", fail)
     assert run("backup", tmp_path / "full")[0] == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "there"]
     assert AuditEvent.objects.filter(action="backup.made").count() == 1

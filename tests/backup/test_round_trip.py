@@ -165,9 +165,9 @@ def test_an_archive_is_of_one_moment_whatever_is_written_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    write, written = making._write_table, []
+    lines, written = making._lines, []
 
-    def write_while_others_do(*arguments: Any) -> None:
+    def write_while_others_do(*arguments: Any) -> Any:
         if not written:
             written.append(True)
             late = in_thread(
@@ -176,9 +176,9 @@ def test_an_archive_is_of_one_moment_whatever_is_written_meanwhile(
             thread = threading.Thread(target=late)
             thread.start()
             thread.join()
-        write(*arguments)
+        return lines(*arguments)
 
-    monkeypatch.setattr(making, "_write_table", write_while_others_do)
+    monkeypatch.setattr(making, "_lines", write_while_others_do)
 
     make_backup(actor=command, path=tmp_path / "a")
 

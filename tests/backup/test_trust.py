@@ -148,7 +148,7 @@ def test_no_value_no_name_and_no_key_can_be_read_in_an_archive_a_log_or_a_refusa
 ) -> None:
     caplog.set_level(logging.DEBUG)
     rows = [*DataKey.objects.all(), *ServerKey.objects.all()]
-    unwrapped = [keys._Keyring().unwrapped(row).secret for row in rows]
+    unwrapped = [keys.unwrap(row) for row in rows]
     make_backup(actor=command, path=tmp_path / "a")
     make_backup(actor=command, path=tmp_path / "t", tenant=full_cast.tenant)
     with_passphrase(PASSPHRASE)

@@ -8,6 +8,7 @@ from apps.core.actor import Actor
 from apps.core.commands import NexusCommand
 from apps.projects.addresses import tenant_at
 from nexus.backup.making import make_backup
+from nexus.backup.watching import shown_on
 
 
 class Command(NexusCommand):
@@ -19,7 +20,8 @@ class Command(NexusCommand):
 
     def operate(self, actor: Actor, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
         tenant = tenant_at(options["tenant"]) if options["tenant"] is not None else None
-        made = make_backup(actor=actor, path=options["path"].absolute(), tenant=tenant)
+        with shown_on(self.stderr) as watch:
+            made = make_backup(actor=actor, path=options["path"].absolute(), tenant=tenant, watch=watch)
         result = {
             "archive": str(made.archive_id),
             "scope": "tenant" if tenant else "installation",

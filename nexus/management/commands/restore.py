@@ -11,6 +11,7 @@ from apps.core.actor import Actor
 from apps.core.commands import NexusCommand
 from nexus import installation
 from nexus.backup.restoring import opened, restore
+from nexus.backup.watching import shown_on
 from nexus.environment import make_var_directory
 
 
@@ -30,12 +31,14 @@ class Command(NexusCommand):
 
     def operate(self, actor: Actor, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
         _make_root_key_for(options["path"])
-        done = restore(
-            actor=actor,
-            path=options["path"],
-            trust_foreign=options["trust_foreign"],
-            keep_credentials=options["keep_credentials"],
-        )
+        with shown_on(self.stderr) as watch:
+            done = restore(
+                actor=actor,
+                path=options["path"],
+                trust_foreign=options["trust_foreign"],
+                keep_credentials=options["keep_credentials"],
+                watch=watch,
+            )
         totals = {name: done.total(name) for name in ("added", "present", "left_out")}
         result = {
             "archive": str(done.archive_id),
