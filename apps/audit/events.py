@@ -93,6 +93,9 @@ class Action(StrEnum):
     FLAG_UPDATED = "flag.updated"
     FLAG_DELETED = "flag.deleted"
     FLAG_PURGED = "flag.purged"
+    # Archives
+    BACKUP_MADE = "backup.made"
+    BACKUP_RESTORED = "backup.restored"
     # Failures
     ACTION_DENIED = "action.denied"
 

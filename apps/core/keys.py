@@ -306,15 +306,21 @@ def replace_server_key(former: ServerKey, key_id: UUID) -> ServerKey:
     )
 
 
+def wrap(row: DataKey | ServerKey, secret: bytes) -> tuple[str, bytes]:
+    """`secret` as the key of `row`, wrapped by the current root key, and that root key's id.
+
+    Nothing is stored. Raises KmsUnavailable.
+    """
+    context = _context_of(row)
+    return _wrap(secret, row.id, context["purpose"], context["tenant"] or None, context["project"] or None)
+
+
 def rewrap(row: DataKey | ServerKey) -> tuple[str, bytes]:
     """The key of `row` wrapped by the current root key, and that root key's id.
 
     Nothing is stored: a KMS is asked while no lock is held. Raises as `unwrap` does.
     """
-    context = _context_of(row)
-    return _wrap(
-        unwrap(row), row.id, context["purpose"], context["tenant"] or None, context["project"] or None
-    )
+    return wrap(row, unwrap(row))
 
 
 def store_rewrapped(row: DataKey | ServerKey, root_id: str, wrapped: bytes) -> bool:
