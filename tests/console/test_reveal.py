@@ -21,7 +21,7 @@ from apps.audit.models import AuditEvent
 from apps.core.actor import Actor
 from apps.core.ids import uuid7
 from apps.services.models import ApiKey, Service, ServiceGrant
-from apps.vault import operations
+from apps.vault import operations, reads
 from apps.vault.models import Secret, SecretType, SecretVersion
 from apps.vault.operations import delete_secret, set_secret
 from tests.conftest import Cast
@@ -212,7 +212,7 @@ def test_no_event_no_value(world: World, monkeypatch: pytest.MonkeyPatch) -> Non
     def broken(**anything: Any) -> None:
         raise RuntimeError("the audit log is away")
 
-    monkeypatch.setattr(operations, "record", broken)
+    monkeypatch.setattr(reads, "record", broken)
     client = entered(world.cast, "carol", raise_request_exception=False)
 
     for data in ({}, {"version": "1"}, {"download": "1"}):

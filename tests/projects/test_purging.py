@@ -69,12 +69,15 @@ def test_a_restored_project_is_not_purged(cast: Cast, command: Actor) -> None:
     assert Project.objects.filter(pk=project.pk).exists()
 
 
-def test_an_unwrapped_data_key_is_forgotten_with_its_row(cast: Cast, command: Actor) -> None:
+def test_an_unwrapped_data_key_is_forgotten_with_its_row(
+    cast: Cast, command: Actor, django_capture_on_commit_callbacks: Any
+) -> None:
     project = small(cast, command)
     row = DataKey.objects.get(project_id=project.pk)
     assert row.pk in keys.opening_keys({row.pk})
 
-    keys.destroy_data_keys(project.pk)
+    with django_capture_on_commit_callbacks(execute=True):
+        keys.destroy_data_keys(project.pk)
 
     assert keys.opening_keys({row.pk}) == {}
     assert keys.destroy_data_keys(project.pk) == 0
