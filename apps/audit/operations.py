@@ -162,43 +162,71 @@ class _Window:
     outcome: Outcome
 
 
+Identity = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """What is to be written now: `count` of this event (0: it is only remembered), and what ended unsaid.
+
+    `taken` are the windows whose counts are in it, by identity: they come back if the write fails.
+    """
+
+    identity: Identity
+    count: int
+    ended: list[_Window]
+    taken: dict[Identity, _Window]
+
+
 class _Coalescer:
     """Counts repeats within a minute, so that one event stands for many.
 
-    The count of a window is carried by the next event of the same kind, or by one of its own
-    when the window is swept: nothing that was counted goes unsaid while the process lives.
+    A window opens when its first event is committed: until then nobody's read goes out on the strength of it,
+    and whoever comes meanwhile writes an event of their own. The count of a window is carried by the
+    next event of the same kind, or by one of its own when the window is swept: nothing that was counted
+    goes unsaid while the process lives.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._windows: dict[tuple[str, ...], _Window] = {}
+        self._windows: dict[Identity, _Window] = {}
 
     def forget(self) -> None:
         with self._lock:
             self._windows.clear()
 
-    def due(
-        self, *, actor: Actor, action: Action, target: Target, outcome: Outcome, subject: str
-    ) -> tuple[int, list[_Window]]:
-        """How often to count this event now (0: only remembered), and windows that ended unsaid."""
+    def take(self, identity: Identity) -> _Due:
         now = clock.now()
-        identity = (actor.type, actor.id or actor.origin.address, action, target.type, subject)
         with self._lock:
             window = self._windows.get(identity)
             if window is not None and window.ends_at > now:
                 window.further += 1
-                return 0, self._ended(now)
-            further = self._windows.pop(identity).further if window is not None else 0
-            ended = self._ended(now)
-            self._windows[identity] = _Window(now + COALESCED_FOR, 0, actor, action, target, outcome)
-            return 1 + further, ended
+                taken = self._over(now)
+                count = 0
+            else:
+                taken = {} if window is None else {identity: self._windows.pop(identity)}
+                taken |= self._over(now)
+                count = 1 + (window.further if window is not None else 0)
+            ended = [each for key, each in taken.items() if key != identity and each.further]
+            return _Due(identity, count, ended, taken)
 
-    def _ended(self, now: datetime) -> list[_Window]:
+    def committed(self, due: _Due, window: _Window) -> None:
+        with self._lock:
+            self._windows.setdefault(due.identity, window)
+
+    def failed(self, due: _Due) -> None:
+        """Nothing was written: what had been counted is to be said another time."""
+        with self._lock:
+            for identity, window in due.taken.items():
+                standing = self._windows.setdefault(identity, window)
+                if standing is not window:
+                    standing.further += window.further
+
+    def _over(self, now: datetime) -> dict[Identity, _Window]:
         over = [key for key, window in self._windows.items() if window.ends_at <= now]
         if len(self._windows) >= COALESCED_MAX:
             over += [key for key in list(self._windows)[: COALESCED_MAX // 10] if key not in over]
-        windows = [self._windows.pop(key) for key in over]
-        return [window for window in windows if window.further]
+        return {key: self._windows.pop(key) for key in over}
 
 
 _coalescer = _Coalescer()
@@ -214,22 +242,28 @@ def record_coalesced(
     added to the count of its successor. `subject` is what repeats are told apart by, by default
     the object.
     """
-    count, ended = _coalescer.due(
-        actor=actor, action=action, target=target, outcome=outcome, subject=subject or target.id or target.key
-    )
-    if not count and not ended:
+    by = actor.id or actor.origin.address
+    due = _coalescer.take((actor.type, by, action, target.type, subject or target.id or target.key))
+    if not due.count and not due.ended:
         return
-    with transaction.atomic(durable=_durable()):
-        for window in ended:
-            record(
-                actor=window.actor,
-                action=window.action,
-                target=window.target,
-                outcome=window.outcome,
-                count=window.further,
-            )
-        if count:
-            record(actor=actor, action=action, target=target, outcome=outcome, count=count)
+    try:
+        with transaction.atomic(durable=_durable()):
+            for window in due.ended:
+                record(
+                    actor=window.actor,
+                    action=window.action,
+                    target=window.target,
+                    outcome=window.outcome,
+                    count=window.further,
+                )
+            if due.count:
+                record(actor=actor, action=action, target=target, outcome=outcome, count=due.count)
+    except BaseException:
+        _coalescer.failed(due)
+        raise
+    if due.count:
+        ends_at = clock.now() + COALESCED_FOR
+        _coalescer.committed(due, _Window(ends_at, 0, actor, action, target, outcome))
 
 
 def _durable() -> bool:

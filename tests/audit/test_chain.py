@@ -1,5 +1,6 @@
 """The audit log: one event for each change, linked, and what happens when somebody tampers."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -28,6 +29,7 @@ from apps.projects.operations import (
     remove_project_member,
     set_project_member,
 )
+from apps.services.credentials import find_in_database
 from apps.services.models import Kind
 from apps.services.operations import (
     create_service,
@@ -40,7 +42,14 @@ from apps.services.operations import (
 )
 from apps.tenancy.operations import create_operator, create_tenant, set_tenant_member
 from apps.vault.models import Secret, SecretVersion
-from apps.vault.operations import delete_config, delete_secret, export_secrets, set_config, set_secret
+from apps.vault.operations import (
+    delete_config,
+    delete_secret,
+    export_secrets,
+    read_secret,
+    set_config,
+    set_secret,
+)
 from tests.conftest import ORIGIN, Cast
 
 VALUE = "never-in-the-audit-log"
@@ -449,3 +458,50 @@ def test_an_event_needs_the_transaction_of_its_change(committed_cast: Cast, comm
         record(actor=command, action=Action.LOGOUT, target=committed_cast.project.audit_target())
 
     assert AuditEvent.objects.count() == before
+
+
+def test_a_read_whose_event_failed_opens_no_window_for_the_next(
+    cast: Cast, command: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_secret(actor=command, service=cast.backend, key="token", value=b"x")
+    reader = find_in_database(cast.keys["backend"]).actor(ORIGIN)
+    reads = AuditEvent.objects.filter(action="secret.read")
+    with monkeypatch.context() as broken:
+
+        def fail(**_: Any) -> None:
+            raise RuntimeError("the database is locked")
+
+        broken.setattr("apps.audit.operations.record", fail)
+        for _ in range(2):
+            with pytest.raises(RuntimeError):
+                read_secret(actor=reader, service=cast.backend, key="token")
+
+    read_secret(actor=reader, service=cast.backend, key="token")
+    first = [event.count for event in reads]
+    read_secret(actor=reader, service=cast.backend, key="token")
+
+    assert first == [1]
+    assert reads.count() == 1
+
+
+def test_what_was_counted_is_said_later_when_its_sweep_fails(
+    cast: Cast, command: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_secret(actor=command, service=cast.backend, key="token", value=b"x")
+    reader = find_in_database(cast.keys["backend"]).actor(ORIGIN)
+    monkeypatch.setattr("apps.audit.operations.COALESCED_FOR", timedelta(seconds=1))
+    for _ in range(3):
+        read_secret(actor=reader, service=cast.backend, key="token")
+    time.sleep(1.1)
+    with monkeypatch.context() as broken:
+        broken.setattr("apps.audit.operations._locked_chain", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            read_secret(actor=reader, service=cast.backend, key="token")
+
+    read_secret(actor=reader, service=cast.backend, key="token")
+
+    counts = (
+        AuditEvent.objects.filter(action="secret.read").order_by("sequence").values_list("count", flat=True)
+    )
+    # The one that failed left with no value; the two that were only counted are told with the fourth.
+    assert list(counts) == [1, 3]
