@@ -37,9 +37,11 @@ class WorkloadAuthentication(BaseAuthentication):
         origin = request.origin  # type: ignore[attr-defined]
         credential.require_good(now=time.time(), address=origin.address)
         now = timezone.now()
-        ApiKey.objects.filter(
-            Q(last_used_at=None) | Q(last_used_at__lt=now.replace(second=0, microsecond=0)), pk=credential.id
-        ).update(last_used_at=now)
+        minute = now.replace(second=0, microsecond=0)
+        if credential.last_used_at is None or credential.last_used_at < minute:
+            ApiKey.objects.filter(Q(last_used_at=None) | Q(last_used_at__lt=minute), pk=credential.id).update(
+                last_used_at=now
+            )
         return credential.actor(origin), credential
 
     def authenticate_header(self, request: Request) -> str:

@@ -10,8 +10,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", settings_module())
 
 app = Celery("nexus")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks(["apps.core"])
+app.autodiscover_tasks(["apps.core", "apps.projects"])
 app.conf.beat_schedule = {
     "sweep-outbox": {"task": "apps.core.tasks.sweep_outbox", "schedule": 30.0},
     "prune-changes": {"task": "apps.core.tasks.prune_changes", "schedule": 3600.0},
+    "purge-deleted": {"task": "apps.projects.tasks.purge_deleted", "schedule": 3600.0},
 }

@@ -8,6 +8,7 @@ from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSpli
 
 from apps.core.errors import PROBLEM_CONTENT_TYPE, NexusError, NotFound, problem
 from apps.vault.api.views import UnknownAddressView
+from nexus.console.invitation import invitation
 from nexus.console.limits import too_many_attempts
 from nexus.console.login import give_code, log_in
 from nexus.probes import livez, readyz
@@ -30,9 +31,11 @@ urlpatterns = [
     path("api/v1/manage/", include("apps.flags.api.urls")),
     path("api/v1/manage/", include("apps.vault.api.manage_urls")),
     path("api/v1/manage/", include("apps.audit.api.urls")),
-    # The two of allauth's that a log-in consists of; nobody signs up, and nothing is reset by mail.
+    # The two of allauth's that a log-in consists of; nobody signs up without an invitation, and nothing is
+    # reset by mail.
     path("accounts/login/", log_in, name="account_login"),
     path("accounts/code/", give_code, name="account_code"),
+    path("accounts/invitation/", invitation, name="account_invitation"),
     path("admin/", admin.site.urls),
     re_path(r"^(api|ofrep|v1)/", UnknownAddressView.as_view()),
 ]

@@ -19,6 +19,11 @@ class Action(StrEnum):
     PRESENCE_FAILED = "presence.failed"
     ACCESS_TOKEN_ISSUED = "access_token.issued"  # noqa: S105 - the name of an action
     ACCESS_TOKEN_REVOKED = "access_token.revoked"  # noqa: S105 - the name of an action
+    # Keys
+    ROOT_KEY_ROTATED = "root_key.rotated"
+    SERVER_KEY_ROTATED = "server_key.rotated"
+    DATA_KEY_ROTATED = "data_key.rotated"
+    DATA_KEY_DESTROYED = "data_key.destroyed"
     # Tenants
     TENANT_CREATED = "tenant.created"
     TENANT_UPDATED = "tenant.updated"
@@ -33,6 +38,7 @@ class Action(StrEnum):
     INVITATION_ACCEPTED = "invitation.accepted"
     INVITATION_REVOKED = "invitation.revoked"
     SERVICE_ACCOUNT_CREATED = "service_account.created"
+    SERVICE_ACCOUNT_UPDATED = "service_account.updated"
     SERVICE_ACCOUNT_DELETED = "service_account.deleted"
     # Projects
     PROJECT_CREATED = "project.created"
@@ -66,6 +72,10 @@ class Action(StrEnum):
     SECRET_CREATED = "secret.created"  # noqa: S105 - the name of an action
     SECRET_UPDATED = "secret.updated"  # noqa: S105 - the name of an action
     SECRET_DELETED = "secret.deleted"  # noqa: S105 - the name of an action
+    SECRET_RESTORED = "secret.restored"  # noqa: S105 - the name of an action
+    SECRET_RENAMED = "secret.renamed"  # noqa: S105 - the name of an action
+    SECRET_COMPARED = "secret.compared"  # noqa: S105 - the name of an action
+    SECRET_REENCRYPTED = "secret.reencrypted"  # noqa: S105 - the name of an action
     SECRET_PURGED = "secret.purged"  # noqa: S105 - the name of an action
     SECRET_VERSION_DESTROYED = "secret_version.destroyed"  # noqa: S105 - the name of an action
     SECRET_REVEAL = "secret.reveal"  # noqa: S105 - the name of an action
@@ -75,11 +85,17 @@ class Action(StrEnum):
     CONFIG_CREATED = "config.created"
     CONFIG_UPDATED = "config.updated"
     CONFIG_DELETED = "config.deleted"
+    CONFIG_RESTORED = "config.restored"
+    CONFIG_RENAMED = "config.renamed"
+    CONFIG_VERSION_DESTROYED = "config_version.destroyed"
     CONFIG_PURGED = "config.purged"
     FLAG_CREATED = "flag.created"
     FLAG_UPDATED = "flag.updated"
     FLAG_DELETED = "flag.deleted"
     FLAG_PURGED = "flag.purged"
+    # Archives
+    BACKUP_MADE = "backup.made"
+    BACKUP_RESTORED = "backup.restored"
     # Failures
     ACTION_DENIED = "action.denied"
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Self, TypeVar, cast
 
 from django.db import models
-from django.db.models import BooleanField, Case, Exists, OuterRef, Q, When
+from django.db.models import BooleanField, Case, Exists, ExpressionWrapper, OuterRef, Q, Value, When
 from django.utils import timezone
 
 from apps.core.actor import Actor, ActorType
@@ -55,6 +55,7 @@ _MANAGES: dict[str, Environments] = {
     "secret:list": ANYWHERE,
     "secret:write": ANYWHERE,
     "secret:reveal": ANYWHERE,
+    "secret:destroy": ANYWHERE,
     "config:write": ANYWHERE,
     "flag:write": ANYWHERE,
     "segment:write": ANYWHERE,
@@ -75,6 +76,7 @@ PROJECT_ROLE_PERMISSIONS: Mapping[ProjectRole, Mapping[str, Environments]] = {
         "secret:list": IN_DEVELOP,
         "secret:write": IN_DEVELOP,
         "secret:reveal": IN_DEVELOP,
+        "secret:destroy": IN_DEVELOP,
         "config:write": IN_DEVELOP,
         "flag:write": IN_DEVELOP,
     },
@@ -166,8 +168,8 @@ class AccessPaths:
     deleted: tuple[str, ...] = ()
 
 
-# Live extra grants of one scope: (user id, permission) → a queryset with `content_object_id`.
-Grants = Callable[[Any, str], models.QuerySet[Any]]
+# Live extra grants of one scope: (user id, permission or any) → a queryset with `content_object_id`.
+Grants = Callable[[Any, str | None], models.QuerySet[Any]]
 
 _grants: dict[str, Grants] = {}
 
@@ -177,11 +179,20 @@ def register_grants(scope: str, grants: Grants) -> None:
     _grants[scope] = grants
 
 
-def live_grants(model: type[models.Model]) -> Callable[[Any, str], models.QuerySet[Any]]:
-    """Grants of `model` that have not ended. The end is part of the query: none outlives it."""
+def registered_grants() -> list[Grants]:
+    return list(_grants.values())
 
-    def query(user_id: Any, permission: str) -> models.QuerySet[Any]:
+
+def live_grants(model: type[models.Model]) -> Grants:
+    """Grants of `model` that have not ended. The end is part of the query: none outlives it.
+
+    Without a permission all that the person was ever given here, ended ones too.
+    """
+
+    def query(user_id: Any, permission: str | None) -> models.QuerySet[Any]:
         manager = cast(Any, model)._default_manager
+        if permission is None:
+            return cast(models.QuerySet[Any], manager.filter(user_id=user_id))
         return cast(
             models.QuerySet[Any],
             manager.filter(user_id=user_id, permission__codename=permission).filter(
@@ -250,7 +261,7 @@ def _of_roles(paths: AccessPaths, actor: Actor, permission: str) -> Q:
 
 def _of_grants(paths: AccessPaths, actor: Actor, permission: str) -> Q:
     rule = NOTHING
-    if permission not in GRANTABLE_PERMISSIONS or actor.user_id is None:
+    if permission not in GRANTABLE_PERMISSIONS or actor.user_id is None or not actor.may_hold_grants:
         return rule
     for scope, path in (("project", paths.project), ("service", paths.service)):
         grants = _grants.get(scope)
@@ -322,26 +333,30 @@ def permitted(actor: Actor, permissions: Collection[str], target: models.Model) 
     """Those of `permissions` that `actor` has on the saved row `target`: `allows` for many, in one query."""
     if not permissions:
         return frozenset()
-    paths = access_paths(type(target))
-    rules = {permission: visibility(paths, actor, permission) for permission in permissions}
-    # An empty rule holds for every row, and is no condition that SQL could be asked.
-    asked = {permission: rule for permission, rule in rules.items() if rule}
     queryset = cast(ScopedQuerySet[models.Model], type(target)._default_manager.all()).live()
-    found = (
-        queryset.filter(pk=target.pk)
-        .annotate(
-            **{
-                f"may_{number}": Case(When(rule, then=True), default=False, output_field=BooleanField())
-                for number, rule in enumerate(asked.values())
-            }
-        )
-        .values_list("pk", *(f"may_{number}" for number in range(len(asked))))
-        .first()
+    found = with_rights(queryset.filter(pk=target.pk), actor, permissions).first()
+    return frozenset() if found is None else rights_of(found, permissions)
+
+
+def with_rights(
+    rows: "models.QuerySet[M]", actor: Actor, permissions: Collection[str]
+) -> "models.QuerySet[M]":
+    """`rows` with what `actor` may do with each; `rights_of` reads it. No further query."""
+    paths = access_paths(rows.model)
+    rights: dict[str, Any] = {}
+    for number, permission in enumerate(permissions):
+        rule = visibility(paths, actor, permission)
+        # An empty rule holds for every row, and is no condition that SQL could be asked.
+        held = Case(When(rule, then=True), default=False) if rule else Value(True)
+        rights[f"may_{number}"] = ExpressionWrapper(held, output_field=BooleanField())
+    return cast("models.QuerySet[M]", rows.annotate(**rights))
+
+
+def rights_of(row: models.Model, permissions: Collection[str]) -> frozenset[str]:
+    """Those of `permissions` that hold on a row of `with_rights`, which was given the same ones."""
+    return frozenset(
+        permission for number, permission in enumerate(permissions) if getattr(row, f"may_{number}")
     )
-    if found is None:
-        return frozenset()
-    held = {permission for permission, may in zip(asked, found[1:], strict=True) if may}
-    return frozenset(held | (rules.keys() - asked.keys()))
 
 
 def allows_here(actor: Actor, permission: str) -> bool:
@@ -355,11 +370,15 @@ def allows_here(actor: Actor, permission: str) -> bool:
 
 def require(actor: Actor, permission: str, target: models.Model, *, deleted: bool = False) -> None:
     """Raise NotPermitted unless `actor` has `permission` on `target`; `deleted` as `allows` has it."""
-    if allows(actor, permission, target, deleted=deleted):
-        return
+    if not allows(actor, permission, target, deleted=deleted):
+        raise refusal(actor, permission, target)
+
+
+def refusal(actor: Actor, permission: str, target: models.Model) -> NotPermitted:
+    """How `actor` is told that it lacks `permission` on `target`."""
     if actor.type in (ActorType.API_KEY, ActorType.WORKLOAD_SESSION):
-        raise InsufficientScope(permission=permission, target=target)
-    raise NotPermitted(permission=permission, target=target)
+        return InsufficientScope(permission=permission, target=target)
+    return NotPermitted(permission=permission, target=target)
 
 
 # SPEC 5: for so long a proof of presence holds, in the session that it was given in.

@@ -34,7 +34,8 @@ class Actor:
 
     `tenant_roles` and `project_roles` map ids to role names. `permissions` bounds a credential
     (its scopes) or lists what a system task may do; it is empty for people, whose rights are roles.
-    `present_at` is when the person last proved, in this very session, to be there.
+    `present_at` is when the person last proved, in this very session, to be there. `may_hold_grants` says
+    whether extra grants can add to the roles.
     """
 
     type: ActorType
@@ -48,6 +49,8 @@ class Actor:
     project_roles: Mapping[UUID, str] = field(default_factory=dict)
     permissions: frozenset[str] = frozenset()
     present_at: datetime | None = None
+    # False where it was asked and there are none: then no query looks for them.
+    may_hold_grants: bool = True
 
     @classmethod
     def system(cls, task: str, permissions: frozenset[str]) -> Self:

@@ -7,8 +7,10 @@ moved to another row, project or version fails to open.
 
 import hashlib
 import hmac
+import os
 import secrets
 import struct
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -19,8 +21,17 @@ NONCE_BYTES = 12
 TAG_BYTES = 16
 
 
+# Making the cipher of a key costs more than sealing 200 bytes under it. One cipher serves all threads.
+_cipher = lru_cache(maxsize=1024)(AESGCM)
+
+
 class DoesNotOpen(Exception):
     """The ciphertext, its key, or the row it claims to belong to is not what was sealed."""
+
+
+def forget_ciphers() -> None:
+    """Drop the ciphers that are kept, and the keys in them."""
+    _cipher.cache_clear()
 
 
 def new_key() -> bytes:
@@ -38,8 +49,8 @@ def length_prefixed(*parts: str | bytes) -> bytes:
 
 def seal(key: bytes, plaintext: bytes, *, bound_to: bytes) -> bytes:
     """Encrypt `plaintext` under `key` for the row that `bound_to` names: nonce, ciphertext, tag."""
-    nonce = secrets.token_bytes(NONCE_BYTES)
-    return nonce + AESGCM(key).encrypt(nonce, plaintext, bound_to)
+    nonce = os.urandom(NONCE_BYTES)
+    return nonce + _cipher(key).encrypt(nonce, plaintext, bound_to)
 
 
 def unseal(key: bytes, sealed: bytes, *, bound_to: bytes) -> bytes:
@@ -47,7 +58,7 @@ def unseal(key: bytes, sealed: bytes, *, bound_to: bytes) -> bytes:
     if len(sealed) < NONCE_BYTES + TAG_BYTES:
         raise DoesNotOpen
     try:
-        return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound_to)
+        return _cipher(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound_to)
     except InvalidTag:
         # From None: the cause could carry arguments into a traceback.
         raise DoesNotOpen from None

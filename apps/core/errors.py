@@ -170,6 +170,12 @@ class QuotaExceeded(Conflict):
         )
 
 
+class SnapshotTooLarge(Conflict):
+    """What the service reads would outgrow its snapshot. Members: `limit_bytes`."""
+
+    code = "snapshot_too_large"
+
+
 class HasDependants(Conflict):
     """Templates refer to the entry. Member: `dependants`."""
 

@@ -8,7 +8,7 @@ first one works waits for it.
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -64,21 +64,27 @@ def once(
     gets the stored answer; in place of members that are shown once stands `already_shown`. Raises
     IdempotencyKeyReused when the body differs, and what `make` raises, which leaves the key unused.
     """
-    mac_key = keys.server_key(Purpose.IDEMPOTENCY)
     identity = ("nexus.idempotency-scope.1", actor.type.value, actor.id, method, path, require_key(key))
     canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    # Read from the database, and not the one that is remembered: a request that came before a
+    # rotation of the key, and its repeat after it, must find each other.
+    mac_key, *former = keys.server_keys(Purpose.IDEMPOTENCY) or [keys.server_key(Purpose.IDEMPOTENCY)]
     with transaction.atomic():
         record = IdempotencyRecord(
             scope_digest=crypto.mac(mac_key.secret, *identity),
-            body_mac=crypto.mac(mac_key.secret, "nexus.idempotency-body.1", canonical),
+            body_mac=_body_mac(mac_key, canonical),
             key_id=mac_key.id,
         )
-        try:
-            with transaction.atomic():
-                record.save(force_insert=True)
-        except IntegrityError:
-            found = IdempotencyRecord.objects.get(scope_digest=record.scope_digest)
-            if not crypto.same(bytes(found.body_mac), bytes(record.body_mac)):
+        found = _under_former_keys(former, identity)
+        if found is None:
+            try:
+                with transaction.atomic():
+                    record.save(force_insert=True)
+            except IntegrityError:
+                found = IdempotencyRecord.objects.get(scope_digest=record.scope_digest)
+        if found is not None:
+            maker = keys.server_key_by_id(found.key_id)
+            if not crypto.same(bytes(found.body_mac), _body_mac(maker, canonical)):
                 raise IdempotencyKeyReused from None
             ask_again()
             already = {"already_shown": True} if found.omitted_members else {}
@@ -89,6 +95,16 @@ def once(
         record.omitted_members = bool(answer.shown_once)
         record.save(update_fields=["document", "status", "etag", "omitted_members"])
         return answer
+
+
+def _body_mac(key: keys.Key, canonical: str) -> bytes:
+    return crypto.mac(key.secret, "nexus.idempotency-body.1", canonical)
+
+
+def _under_former_keys(former: Sequence[keys.Key], identity: tuple[str, ...]) -> IdempotencyRecord | None:
+    """What was answered before the key was rotated; records live a day, keys that made them longer."""
+    digests = [crypto.mac(key.secret, *identity) for key in former]
+    return IdempotencyRecord.objects.filter(scope_digest__in=digests).first() if digests else None
 
 
 def _text(value: Any) -> str:

@@ -4,24 +4,27 @@
 many of its things a project has, and what of it stands in the way of a smaller tier.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from apps.core.errors import QuotaExceeded
 from apps.projects.tiers import QUOTAS, TIERS, Tier
 
-Counter = Callable[[UUID], int]
+Counter = Callable[[Collection[UUID]], Mapping[UUID, int]]
 Blockers = Callable[[UUID, Tier], Iterator[str]]
 EnvironmentsOf = Callable[[UUID], set[str]]
 GrantDropper = Callable[[UUID, UUID], None]
 Purger = Callable[[UUID], None]
+DuePurger = Callable[[datetime], int]
 
 _counters: dict[str, Counter] = {}
 _blockers: list[Blockers] = []
 _environments: list[EnvironmentsOf] = []
 _grant_droppers: list[GrantDropper] = []
 _purgers: list[Purger] = []
+_due_purgers: list[DuePurger] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,10 @@ class Usage:
 
 
 def register_counter(quota: str, counter: Counter) -> None:
-    """Count `quota` of a project by `counter(project id)`: live own rows, umbrellas included."""
+    """Count `quota` by `counter(project ids)`: live own rows of each project, umbrellas included.
+
+    One query, however many projects; those that have none may be left out.
+    """
     _counters[quota] = counter
 
 
@@ -54,18 +60,41 @@ def register_blockers(blockers: Blockers) -> None:
 
 
 def count(quota: str, project_id: UUID) -> int:
-    return _counters[quota](project_id)
+    return _counters[quota]([project_id]).get(project_id, 0)
 
 
-def require_place(quota: str, *, project_id: UUID, tier_name: str) -> None:
-    """Raise QuotaExceeded unless one more fits. The caller holds the project's lock: caps are exact."""
+def require_place(quota: str, *, project_id: UUID, tier_name: str, used: int | None = None) -> None:
+    """Raise QuotaExceeded unless one more fits. The caller holds the project's lock: caps are exact.
+
+    `used` is the count, where the caller took it under that lock already.
+    """
     cap = TIERS[tier_name].cap(quota)
-    if cap is not None and count(quota, project_id) >= cap:
+    if cap is None:
+        return
+    if (count(quota, project_id) if used is None else used) >= cap:
+        raise QuotaExceeded(quota=quota, cap=cap, tier=tier_name)
+
+
+def require_within(quota: str, *, project_id: UUID, tier_name: str) -> None:
+    """Raise QuotaExceeded if there is more than fits: for what is put back first and counted then."""
+    cap = TIERS[tier_name].cap(quota)
+    if cap is not None and count(quota, project_id) > cap:
         raise QuotaExceeded(quota=quota, cap=cap, tier=tier_name)
 
 
 def usage(project_id: UUID, tier_name: str) -> list[Usage]:
-    return [Usage(quota, count(quota, project_id), TIERS[tier_name].cap(quota)) for quota in QUOTAS]
+    return usages({project_id: tier_name})[project_id]
+
+
+def usages(tiers: Mapping[UUID, str]) -> dict[UUID, list[Usage]]:
+    """The usage of each project, by the name of its tier. One query a quota, however many projects."""
+    counts = {quota: _counters[quota](list(tiers)) if tiers else {} for quota in QUOTAS}
+    return {
+        project_id: [
+            Usage(quota, counts[quota].get(project_id, 0), TIERS[tier].cap(quota)) for quota in QUOTAS
+        ]
+        for project_id, tier in tiers.items()
+    }
 
 
 def in_the_way(project_id: UUID, tier: Tier) -> list[str]:
@@ -100,3 +129,17 @@ def register_purger(purge: Purger) -> None:
 def purge(project_id: UUID) -> None:
     for each in _purgers:
         each(project_id)
+
+
+def register_due_purger(purge: DuePurger) -> None:
+    """Have `purge(now)` delete for good what was deleted softly by itself and whose time is over.
+
+    It returns how many rows went, commits in pieces of its own, and may be killed between any two.
+    """
+    if purge not in _due_purgers:
+        _due_purgers.append(purge)
+
+
+def purge_due(now: datetime) -> int:
+    """Delete for good what was deleted softly inside live projects and is past its time; how many rows."""
+    return sum(each(now) for each in _due_purgers)

@@ -2,16 +2,21 @@
 
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
+from uuid import UUID
 
-from django.db.models import Q, Value
+from django.db.models import Q, QuerySet, Value
 from django.utils import timezone
 
+from apps.core import prepared
+from apps.core.access import registered_grants
 from apps.core.actor import Actor, ActorType, Origin
 from apps.projects.models import ProjectMember
 from apps.tenancy.models import AccessToken, TenantMember, User
 from apps.tenancy.tokens import actor_type
 
 _NOWHERE = Origin()
+_TENANT, _PROJECT, _GRANT = "tenant", "project", "grant"
 
 
 def operator_actor(user: User, *, origin: Origin = _NOWHERE, present_at: datetime | None = None) -> Actor:
@@ -20,11 +25,7 @@ def operator_actor(user: User, *, origin: Origin = _NOWHERE, present_at: datetim
     Somebody who was deactivated has no role at all, whatever their rows say. One query. `present_at` is when
     they last proved, in the session at the door, to be there.
     """
-    holds = Q(ends_at=None) | Q(ends_at__gt=timezone.now())
-    # Roles in what was deleted softly count too: its owners may restore it, and `visible_to` hides it.
-    tenants = TenantMember.objects.filter(holds, user=user).values_list(Value(True), "tenant_id", "role")
-    projects = ProjectMember.objects.filter(holds, user=user).values_list(Value(False), "project_id", "role")
-    roles = list(tenants.union(projects, all=True)) if user.is_active else []
+    roles = prepared.fetch("projects.roles", _roles, user.pk, timezone.now()) if user.is_active else []
     active = user.is_active
     return Actor(
         type=ActorType.OPERATOR,
@@ -33,9 +34,25 @@ def operator_actor(user: User, *, origin: Origin = _NOWHERE, present_at: datetim
         origin=origin,
         user_id=user.pk if active else None,
         is_superuser=user.is_superuser and active,
-        tenant_roles={scope: role for of_tenant, scope, role in roles if of_tenant},
-        project_roles={scope: role for of_tenant, scope, role in roles if not of_tenant},
+        tenant_roles={scope: role for kind, scope, role in roles if kind == _TENANT},
+        project_roles={scope: role for kind, scope, role in roles if kind == _PROJECT},
         present_at=present_at,
+        may_hold_grants=any(kind == _GRANT for kind, _, _ in roles),
+    )
+
+
+def _roles(user_id: UUID, now: datetime) -> "QuerySet[Any, Any]":
+    """The person's roles as (kind, scope, role), and one row more for each scope of extra grants."""
+    holds = Q(ends_at=None) | Q(ends_at__gt=now)
+    # Roles in what was deleted softly count too: its owners may restore it, and `visible_to` hides it.
+    tenants = TenantMember.objects.filter(holds, user=user_id)
+    projects = ProjectMember.objects.filter(holds, user=user_id)
+    grants = [
+        each(user_id, None).values_list(Value(_GRANT), "user_id", Value("")).distinct()
+        for each in registered_grants()
+    ]
+    return tenants.values_list(Value(_TENANT), "tenant_id", "role").union(
+        projects.values_list(Value(_PROJECT), "project_id", "role"), *grants, all=True
     )
 
 

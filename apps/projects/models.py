@@ -9,6 +9,8 @@ from guardian.models import UserObjectPermissionBase
 from apps.audit.targets import Target
 from apps.core.access import GRANTABLE_PERMISSIONS, AccessPaths, ProjectRole, Scoped, ScopedQuerySet
 from apps.core.clock import StampField
+from apps.core.errors import NotFound
+from apps.core.ids import uuid7
 from apps.core.models import Identified, SoftDeleted, Versioned
 from apps.projects.tiers import AB_TESTING, TIERS, Tier
 from apps.tenancy.models import Tenant, User
@@ -23,9 +25,13 @@ class ProjectQuerySet(ScopedQuerySet["Project"]):
         """The live project under a lock that lasts to the end of the transaction.
 
         First of all locks that an operation takes. `no_key` lets rows that merely point at the
-        project be inserted meanwhile.
+        project be inserted meanwhile. Raises NotFound when it was deleted since the caller saw it.
         """
-        return self.select_for_update(of=("self",), no_key=True).select_related("tenant").live().get(pk=pk)
+        rows = self.select_for_update(of=("self",), no_key=True).select_related("tenant")
+        found = rows.live().filter(pk=pk).first()
+        if found is None:
+            raise NotFound
+        return found
 
 
 class Project(Identified, Versioned, SoftDeleted, Scoped):
@@ -129,9 +135,19 @@ class AddOn(Identified, Versioned, Scoped):
 
 
 class ProjectGrant(UserObjectPermissionBase):
-    """An extra grant: one user, one project, one permission, optionally until `ends_at`."""
+    """An extra grant: one user, one project, one permission, optionally until `ends_at`.
 
+    guardian numbers its rows; `public_id` is what addresses and documents name them by.
+    """
+
+    public_id = models.UUIDField(default=uuid7, unique=True, editable=False)
     content_object = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="grants")
     ends_at = models.DateTimeField(null=True, blank=True)
     granted_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = StampField(auto_now_add=True)
+
+    def audit_target(self) -> Target:
+        project = self.content_object
+        return Target(
+            "grant", str(self.public_id), self.user.email, tenant_id=project.tenant_id, project_id=project.pk
+        )

@@ -1,12 +1,13 @@
 """Make projects, size them, and say who works in them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Count, Exists, OuterRef
 from django.utils import timezone
 
 from apps.audit.events import Action
@@ -25,11 +26,12 @@ from apps.core.errors import (
     TierForbids,
     VersionConflict,
 )
-from apps.core.names import is_slug, require_name, require_slug
+from apps.core.names import require_name, require_slug
 from apps.projects import holdings
 from apps.projects.models import AddOn, Project, ProjectGrant, ProjectMember
 from apps.projects.tiers import TIERS, Tier
 from apps.tenancy.models import Tenant, TenantMember, User
+from apps.tenancy.operations import revoke_sent_invitations
 
 # SPEC 2: after a downgrade the longer retention holds for so long.
 RETENTION_GRACE = timedelta(days=7)
@@ -43,11 +45,15 @@ def require_tier(name: str) -> Tier:
     return TIERS[name]
 
 
-def _require_may_choose_tier(actor: Actor) -> None:
+def _require_may_choose_tier(actor: Actor, target: Project | Tenant) -> None:
     if not settings.NEXUS_SELF_SERVICE_TIERS and not (
         actor.type is ActorType.COMMAND or (actor.type is ActorType.OPERATOR and actor.is_superuser)
     ):
-        raise NotPermitted("Tiers are changed by the operator of this installation. Ask them.")
+        raise NotPermitted(
+            "Tiers are changed by the operator of this installation. Ask them.",
+            permission="project:change_tier",
+            target=target,
+        )
 
 
 @transaction.atomic
@@ -70,16 +76,18 @@ def create_project(
     require_slug(slug)
     limits = require_tier(tier)
     if tier != "free":
-        _require_may_choose_tier(actor)
+        _require_may_choose_tier(actor, tenant)
+    name = require_name(name) if name else slug
     for environment in environments:
-        if not is_slug(environment) or not limits.has_environment(environment):
+        require_slug(environment, field="environments")
+        if not limits.has_environment(environment):
             raise TierForbids(f"The tier {tier} has no environment {environment}.")
     if Project.objects.filter(tenant=tenant, slug=slug).exists():
         raise AlreadyExists(
             f"{tenant.slug} has a project {slug} already, or one was deleted recently. Choose another slug."
         )
     project = Project.objects.create(
-        tenant=tenant, slug=slug, name=name or slug, tier=tier, environments=sorted(set(environments))
+        tenant=tenant, slug=slug, name=name, tier=tier, environments=sorted(set(environments))
     )
     keys.create_data_key(tenant_id=tenant.pk, project_id=project.pk)
     record(
@@ -95,13 +103,20 @@ def create_project(
 
 
 @transaction.atomic
-def activate_add_on(*, actor: Actor, project: Project, name: str, _new_project: bool = False) -> AddOn:
-    """Switch on an add-on. Raises TierForbids when the tier does not allow it."""
+def activate_add_on(
+    *, actor: Actor, project: Project, name: str, must_be_new: bool = False, _new_project: bool = False
+) -> AddOn:
+    """Switch on an add-on.
+
+    Raises TierForbids when the tier does not allow it, and AlreadyExists for an active one where
+    `must_be_new` asks.
+    """
     if not _new_project:
         require(actor, "project:change_tier", project)
     project = Project.objects.locked(project.pk)
-    if name not in set().union(*(tier.add_ons for tier in TIERS.values())):
-        raise InvalidInput.of("add_on", f"There is no add-on {name}.")
+    known = set().union(*(tier.add_ons for tier in TIERS.values()))
+    if name not in known:
+        raise InvalidInput.of("name", f"Choose one of {', '.join(sorted(known))}.")
     if name not in project.limits.add_ons:
         raise TierForbids(f"The tier {project.tier} does not allow the add-on {name}. Change the tier first.")
     add_on, created = AddOn.objects.get_or_create(project=project, name=name)
@@ -113,6 +128,8 @@ def activate_add_on(*, actor: Actor, project: Project, name: str, _new_project: 
             changes={"active": [False, True]},
         )
         announce(event=ChangeEvent.PROJECT_CHANGED, project_id=project.pk, tenant_id=project.tenant_id)
+    elif must_be_new:
+        raise AlreadyExists(f"The add-on {name} is active already.")
     return add_on
 
 
@@ -185,7 +202,7 @@ def change_tier(*, actor: Actor, project: Project, tier: str) -> Project:
     deleted. After a downgrade the longer audit retention holds for 7 more days.
     """
     require(actor, "project:change_tier", project)
-    _require_may_choose_tier(actor)
+    _require_may_choose_tier(actor, project)
     limits = require_tier(tier)
     project = Project.objects.locked(project.pk)
     before = project.limits
@@ -216,7 +233,7 @@ def change_tier(*, actor: Actor, project: Project, tier: str) -> Project:
     return project
 
 
-def _require_may_give(actor: Actor, project: Project, role: ProjectRole) -> None:
+def require_may_give(actor: Actor, project: Project, role: ProjectRole) -> None:
     """Owners give every role; managers give roles up to developer (SPEC 3)."""
     require(actor, "member:manage", project)
     if role in (ProjectRole.OWNER, ProjectRole.MANAGER) and not allows(actor, "project:change", project):
@@ -231,10 +248,11 @@ def _require_may_give(actor: Actor, project: Project, role: ProjectRole) -> None
 def set_project_member(*, actor: Actor, project: Project, user: User, role: ProjectRole) -> ProjectMember:
     """Give `user` the role in the project, whether or not they had one; they join the tenant as `member`.
 
+    Being lowered takes their extra grants in the project and the invitations to it that they sent.
     Raises QuotaExceeded at the cap of members, LastOwner when the project would lose its last
     owner, NotPermitted for a role above what `actor` may give, or for one's own.
     """
-    _require_may_give(actor, project, role)
+    require_may_give(actor, project, role)
     if actor.user_id == user.pk:
         raise NotPermitted("Nobody changes their own role.", permission="member:manage", target=project)
     if user.is_service_account:
@@ -242,35 +260,63 @@ def set_project_member(*, actor: Actor, project: Project, user: User, role: Proj
     project = Project.objects.locked(project.pk)
     member = ProjectMember.objects.filter(project=project, user=user).first()
     if member is None:
-        if not TenantMember.objects.filter(tenant=project.tenant, user=user, role=TenantRole.OWNER).exists():
-            holdings.require_place("members", project_id=project.pk, tier_name=project.tier)
-        TenantMember.objects.get_or_create(
-            tenant=project.tenant, user=user, defaults={"role": TenantRole.MEMBER}
-        )
-        member = ProjectMember.objects.create(project=project, user=user, role=role)
-        record(
-            actor=actor,
-            action=Action.PROJECT_MEMBER_ADDED,
-            target=member.audit_target(),
-            changes={"role": [None, role]},
-        )
-        return member
+        return admit(actor=actor, project=project, user=user, role=role)
     before = ProjectRole(member.role)
     if before == role and member.ends_at is None:
         return member
-    _require_may_give(actor, project, before)
+    require_may_give(actor, project, before)
     if before == ProjectRole.OWNER and role != ProjectRole.OWNER:
         _require_another_owner(project, member)
     member.role, member.ends_at = role, None
     member.save(update_fields=["role", "ends_at"])
     if _RANKS.index(role) > _RANKS.index(before):
-        _drop_grants(project, user)
+        _take_what_hangs_on_a_role(actor, project, user)
     record(
         actor=actor,
         action=Action.PROJECT_MEMBER_ROLE_CHANGED,
         target=member.audit_target(),
         changes={"role": [before, role]},
     )
+    return member
+
+
+def admit(
+    *,
+    actor: Actor,
+    project: Project,
+    user: User,
+    role: ProjectRole,
+    tenant_role: TenantRole = TenantRole.MEMBER,
+) -> ProjectMember:
+    """Let in somebody without a role in the project; where they are not in the tenant, there as well.
+
+    The caller asked the rights and holds the project's lock, so that the cap of members is exact.
+    Raises QuotaExceeded.
+    """
+    membership, joined = TenantMember.objects.get_or_create(
+        tenant=project.tenant, user=user, defaults={"role": tenant_role}
+    )
+    if membership.ends_at is not None and membership.ends_at <= timezone.now():
+        # What is left of a break-glass that is over; from here on they belong to the tenant.
+        membership.role, membership.ends_at, joined = tenant_role, None, True
+        membership.save(update_fields=["role", "ends_at"])
+    if membership.role != TenantRole.OWNER:
+        holdings.require_place("members", project_id=project.pk, tier_name=project.tier)
+    member = ProjectMember.objects.create(project=project, user=user, role=role)
+    record(
+        actor=actor,
+        action=Action.PROJECT_MEMBER_ADDED,
+        target=member.audit_target(),
+        changes={"role": [None, role]},
+    )
+    if joined and tenant_role != TenantRole.MEMBER:
+        # Being a plain member says nothing beside the role in the project; these do.
+        record(
+            actor=actor,
+            action=Action.TENANT_MEMBER_ADDED,
+            target=membership.audit_target(),
+            changes={"role": [None, tenant_role]},
+        )
     return member
 
 
@@ -294,15 +340,16 @@ def _require_another_owner(project: Project, member: ProjectMember) -> None:
         )
 
 
-def _drop_grants(project: Project, user: User) -> None:
-    """Extra grants in a project leave with the role that they were given beside."""
+def _take_what_hangs_on_a_role(actor: Actor, project: Project, user: User) -> None:
+    """Extra grants in a project, and invitations to it, leave with the role that they were given by."""
+    revoke_sent_invitations(actor=actor, user=user, tenant=project.tenant, project_id=project.pk)
     ProjectGrant.objects.filter(content_object=project, user=user).delete()
     holdings.drop_grants(project.pk, user.pk)
 
 
 @transaction.atomic
 def remove_project_member(*, actor: Actor, project: Project, user: User) -> ProjectMember:
-    """Take the person's role in the project, and with it their extra grants there.
+    """Take the person's role in the project, and with it their extra grants and sent invitations there.
 
     Raises NotFound when they have none, LastOwner for the last owner, NotPermitted for a role
     that `actor` could not give.
@@ -314,21 +361,24 @@ def remove_project_member(*, actor: Actor, project: Project, user: User) -> Proj
     )
     if member is None:
         raise NotFound(f"{user.email} has no role in {project}.")
-    _require_may_give(actor, project, ProjectRole(member.role))
+    require_may_give(actor, project, ProjectRole(member.role))
     if member.role == ProjectRole.OWNER:
         _require_another_owner(project, member)
     target, role, member_id = member.audit_target(), member.role, member.pk
     member.delete()
-    _drop_grants(project, user)
+    _take_what_hangs_on_a_role(actor, project, user)
     record(actor=actor, action=Action.PROJECT_MEMBER_REMOVED, target=target, changes={"role": [role, None]})
     member.pk = member_id
     return member
 
 
-def count_members(project_id: UUID) -> int:
-    """People with a role in the project. Tenant owners need none and do not count."""
-    owners = TenantMember.objects.filter(tenant__projects=project_id, role=TenantRole.OWNER)
-    return ProjectMember.objects.filter(project_id=project_id).exclude(user__in=owners.values("user")).count()
+def count_members(project_ids: Collection[UUID]) -> dict[UUID, int]:
+    """People with a role in each project. Tenant owners need none and do not count."""
+    owners = TenantMember.objects.holding().filter(
+        tenant=OuterRef("project__tenant"), user=OuterRef("user"), role=TenantRole.OWNER
+    )
+    members = ProjectMember.objects.filter(~Exists(owners), project_id__in=project_ids)
+    return dict(members.values_list("project_id").annotate(Count("pk")))
 
 
 def environment_blockers(project_id: UUID, tier: Tier) -> Iterator[str]:

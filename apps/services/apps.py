@@ -12,6 +12,8 @@ class ServicesConfig(AppConfig):
         from apps.services.operations import (
             count_services,
             drop_service_grants,
+            purge_due_services,
+            purge_services,
             service_blockers,
             service_environments,
         )
@@ -21,3 +23,5 @@ class ServicesConfig(AppConfig):
         holdings.register_blockers(service_blockers)
         holdings.register_environments(service_environments)
         holdings.register_grant_dropper(drop_service_grants)
+        holdings.register_purger(purge_services)
+        holdings.register_due_purger(purge_due_services)

@@ -12,7 +12,7 @@ import secrets
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC
+from datetime import UTC, datetime
 from uuid import UUID
 
 from django.db.models import Q
@@ -21,7 +21,7 @@ from apps.core import crypto, keys
 from apps.core.access import permissions_of_scopes
 from apps.core.actor import Actor, ActorType, Origin
 from apps.core.client_address import Network, is_inside, parse_address, parse_networks
-from apps.core.errors import AuthenticationRequired, InvalidCredential, PaymentRequired
+from apps.core.errors import AuthenticationRequired, Conflict, InvalidCredential, PaymentRequired
 from apps.core.models import Purpose
 from apps.services.models import ApiKey, Kind
 
@@ -92,6 +92,8 @@ class Credential:
     expires_at: float | None
     networks: tuple[Network, ...]
     tenant_suspended: bool
+    # To the minute; as of the load.
+    last_used_at: datetime | None = None
     used: bool = False
     # Whether `require_good` has anything to check; most keys never expire and come from anywhere.
     restricted: bool = field(init=False)
@@ -142,6 +144,15 @@ def row_mac(pepper: keys.Key, row: ApiKey, kind: str) -> bytes:
     )
 
 
+def unbroken_pepper(row: ApiKey) -> keys.Key:
+    """The pepper that `row` is sealed under. Raises Conflict unless the row is what was written."""
+    peppers = (each for each in keys.server_keys(Purpose.API_KEY_PEPPER) if each.id == row.pepper_id)
+    pepper = next(peppers, None)
+    if pepper is None or not crypto.same(bytes(row.mac), row_mac(pepper, row, row.service.kind)):
+        raise Conflict("This key is refused already: its row is not what was written. Revoke it.")
+    return pepper
+
+
 # A key works while neither it nor anything that it hangs on is gone.
 LIVE = Q(
     revoked_at=None,
@@ -152,9 +163,13 @@ LIVE = Q(
 )
 
 
-def load(which: Q, *, using: str = "default") -> list[Credential]:
-    """The live credentials that match `which`. A row whose MAC does not hold is left out and logged."""
-    peppers = {pepper.id: pepper for pepper in keys.server_keys(Purpose.API_KEY_PEPPER)}
+def load(which: Q, *, using: str = "default", serving: Iterable[keys.Key] | None = None) -> list[Credential]:
+    """The live credentials that match `which`. A row whose MAC does not hold is left out and logged.
+
+    `serving` are the peppers, where the caller has them.
+    """
+    serving = keys.server_keys(Purpose.API_KEY_PEPPER) if serving is None else serving
+    peppers = {pepper.id: pepper for pepper in serving}
     rows = (
         ApiKey.objects.using(using)
         .filter(LIVE, which)
@@ -187,6 +202,7 @@ def _credential(row: ApiKey, peppers: dict[UUID, keys.Key]) -> Credential | None
         expires_at=min(ends) if ends else None,
         networks=parse_networks(row.allowed_networks),
         tenant_suspended=service.project.tenant.suspended_at is not None,
+        last_used_at=row.last_used_at,
     )
 
 
@@ -194,8 +210,8 @@ def find_in_database(text: str) -> Credential:
     """The credential whose text is `text`. Raises InvalidCredential when there is none."""
     if not is_well_formed(text):
         raise InvalidCredential
-    digests = digests_of(text, keys.server_keys(Purpose.API_KEY_PEPPER))
-    found = load(Q(digest__in=digests))
-    if len(found) != 1:
-        raise InvalidCredential
-    return found[0]
+    for peppers in keys.looks(Purpose.API_KEY_PEPPER):
+        found = load(Q(digest__in=digests_of(text, peppers)), serving=peppers)
+        if len(found) == 1:
+            return found[0]
+    raise InvalidCredential

@@ -1,10 +1,11 @@
 """Which entry counts for a key: a service's own, or its umbrella's."""
 
-from collections.abc import Iterable
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
-from apps.services.models import Service
+from apps.services.models import EntryKind, Service
 
 OWN, INHERITED = "service", "umbrella"
 
@@ -45,3 +46,67 @@ def winners(candidates: Iterable[C], *, service_id: UUID) -> dict[str, tuple[C, 
         else:
             found[key] = (own[key], OWN)
     return found
+
+
+class EntryKey(NamedTuple):
+    """That a service has a live entry of this key."""
+
+    key: str
+    service_id: UUID
+    is_final: bool
+
+
+KeysOf = Callable[[Collection[UUID]], Iterable[EntryKey]]
+
+_keys_of: dict[EntryKind, KeysOf] = {}
+
+
+def register_entry_keys(kind: EntryKind, keys_of: KeysOf) -> None:
+    """Let `keys_of(service ids)` list live entries of `kind`.
+
+    `services` sits below flags and vault and may not import them; each registers here.
+    """
+    _keys_of[kind] = keys_of
+
+
+def entry_keys(kind: EntryKind, service_ids: Collection[UUID]) -> list[EntryKey]:
+    """The live entries of `kind` that these services have as their own. One query."""
+    return list(_keys_of[kind](service_ids))
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What another umbrella does to the keys that a child reads, each in the order of keys.
+
+    `changes` are keys that it reads before and after, from elsewhere or beside another entry:
+    `overridden` (its own gives way to the umbrella's final one), `overrides` (its own stands before
+    the umbrella's), `released` (its own no longer gives way) and `replaced` (inherited from another
+    umbrella than before).
+    """
+
+    gains: tuple[str, ...]
+    loses: tuple[str, ...]
+    changes: tuple[tuple[str, str], ...]
+
+
+def effect_of_link(
+    candidates: Iterable[EntryKey], *, service_id: UUID, before: UUID | None, after: UUID | None
+) -> Effect:
+    """What it does to the service `service_id` to read from the umbrella `after` in the place of `before`."""
+    by_owner: dict[UUID | None, dict[str, EntryKey]] = {}
+    for candidate in candidates:
+        by_owner.setdefault(candidate.service_id, {})[candidate.key] = candidate
+    own = by_owner.get(service_id, {})
+    # None owns nothing.
+    old, new = by_owner.get(before, {}), by_owner.get(after, {})
+    had, has = own.keys() | old.keys(), own.keys() | new.keys()
+    changes = []
+    for key in sorted(had & has if before != after else ()):
+        was_hidden = key in old and old[key].is_final
+        if key not in own:
+            changes.append((key, "replaced"))
+        elif key in new:
+            changes.append((key, "overridden" if new[key].is_final else "overrides"))
+        elif was_hidden:
+            changes.append((key, "released"))
+    return Effect(tuple(sorted(has - had)), tuple(sorted(had - has)), tuple(changes))

@@ -1,6 +1,7 @@
 """Services, their API keys, and who refers to whose entries."""
 
 from typing import ClassVar
+from uuid import UUID
 
 from django.db import models
 from django.db.models import F, Q
@@ -9,6 +10,8 @@ from guardian.models import UserObjectPermissionBase
 from apps.audit.targets import Target
 from apps.core.access import AccessPaths, Scoped, ScopedQuerySet
 from apps.core.clock import StampField
+from apps.core.errors import NotFound, VersionConflict
+from apps.core.ids import uuid7
 from apps.core.models import Identified, SoftDeleted, Versioned
 from apps.projects.models import PERMISSION_ROWS, Project
 from apps.tenancy.models import User
@@ -40,6 +43,39 @@ OF_SERVICE = AccessPaths(
 )
 
 
+class ServiceQuerySet(ScopedQuerySet["Service"]):
+    def locked_project(self, pk: UUID) -> Project:
+        """The live project under the lock that every change of its services takes first.
+
+        Raises NotFound when it was deleted meanwhile.
+        """
+        try:
+            return Project.objects.locked(pk)
+        except Project.DoesNotExist:
+            raise NotFound from None
+
+    def locked(
+        self, service: "Service", *others: "Service", expected_row_version: int | None = None
+    ) -> "Service":
+        """The live `service` under its project's lock and its own, until the end of the transaction.
+
+        `others` of the same project are locked with it, in the order of ids. Raises NotFound when
+        one of them was deleted meanwhile, and VersionConflict when `expected_row_version` is given
+        and `service` is at another.
+        """
+        project = self.locked_project(service.project_id)
+        rows = self.select_for_update(of=("self",), no_key=True).live().order_by("pk")
+        wanted = {service.pk, *(other.pk for other in others)}
+        found = {row.pk: row for row in rows.filter(project=project, pk__in=wanted)}
+        if found.keys() != wanted:
+            raise NotFound
+        row = found[service.pk]
+        row.project = project
+        if expected_row_version is not None and row.row_version != expected_row_version:
+            raise VersionConflict
+        return row
+
+
 class Service(Identified, Versioned, SoftDeleted, Scoped):
     """One deployable unit: one project, one environment, one kind, none of which ever changes.
 
@@ -66,7 +102,7 @@ class Service(Identified, Versioned, SoftDeleted, Scoped):
         environment="environment",
         deleted=("deleted_at", "project__deleted_at", "project__tenant__deleted_at"),
     )
-    objects = ScopedQuerySet["Service"].as_manager()
+    objects = ServiceQuerySet.as_manager()
 
     class Meta(SoftDeleted.Meta):
         abstract = False
@@ -239,7 +275,19 @@ class EntryReference(models.Model):
 class ServiceGrant(UserObjectPermissionBase):
     """An extra grant: one user, one service, one permission, optionally until `ends_at`."""
 
+    public_id = models.UUIDField(default=uuid7, unique=True, editable=False)
     content_object = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="grants")
     ends_at = models.DateTimeField(null=True, blank=True)
     granted_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = StampField(auto_now_add=True)
+
+    def audit_target(self) -> Target:
+        service = self.content_object
+        return Target(
+            "grant",
+            str(self.public_id),
+            self.user.email,
+            tenant_id=service.project.tenant_id,
+            project_id=service.project_id,
+            service_id=service.pk,
+        )

@@ -18,14 +18,17 @@ from apps.core.access import (
     require_presence,
 )
 from apps.core.actor import Actor, ActorType
-from apps.core.errors import AlreadyExists, InvalidInput, NotFound, NotPermitted
+from apps.core.errors import AlreadyExists, InvalidInput, NotFound, NotPermitted, VersionConflict
 from apps.core.models import Purpose
 from apps.core.names import require_name, require_slug
 from apps.tenancy.models import AccessToken, ServiceAccount, Tenant, TenantMember, User
+from apps.tenancy.operations import locked_tenant
 from apps.tenancy.tokens import new_text, row_mac
 
 # SPEC 10: no token lives longer.
 TOKEN_MAX_AGE = timedelta(days=365)
+TOKEN_NAME_MAX_LENGTH = 100
+DESCRIPTION_MAX_LENGTH = 255
 # Nobody receives mail there (RFC 2606 section 2).
 _ACCOUNT_DOMAIN = "service-account.invalid"
 
@@ -40,16 +43,15 @@ def create_service_account(
     """
     require(actor, "tenant:manage_members", tenant)
     require_slug(name, field="name")
-    tenant = Tenant.objects.select_for_update(no_key=True).live().get(pk=tenant.pk)
+    description = _require_description(description)
+    tenant = locked_tenant(tenant)
     if ServiceAccount.objects.filter(tenant=tenant, name=name).exists():
         raise AlreadyExists(f"{tenant.slug} has a service account {name} already.")
     user = User(email=f"{name}@{tenant.slug}.{_ACCOUNT_DOMAIN}", name=name, is_service_account=True)
     user.set_unusable_password()
     user.save()
     TenantMember.objects.create(tenant=tenant, user=user, role=TenantRole.MEMBER)
-    account = ServiceAccount.objects.create(
-        tenant=tenant, user=user, name=name, description=require_name(description) if description else ""
-    )
+    account = ServiceAccount.objects.create(tenant=tenant, user=user, name=name, description=description)
     record(
         actor=actor,
         action=Action.SERVICE_ACCOUNT_CREATED,
@@ -59,12 +61,58 @@ def create_service_account(
     return account
 
 
-@transaction.atomic
-def delete_service_account(*, actor: Actor, account: ServiceAccount) -> None:
-    """End a service account: its tokens are refused at their next use, its roles are gone."""
-    require(actor, "tenant:manage_members", account.tenant)
+def _require_description(text: str) -> str:
+    text = text.strip()
+    if len(text) > DESCRIPTION_MAX_LENGTH or not text.isprintable():
+        raise InvalidInput.of("description", f"Give at most {DESCRIPTION_MAX_LENGTH} printable characters.")
+    return text
+
+
+def _locked_account(account: ServiceAccount, expected_row_version: int | None) -> ServiceAccount:
     found = ServiceAccount.objects.select_for_update(of=("self",)).select_related("user", "tenant")
-    account = found.get(pk=account.pk)
+    row = found.filter(pk=account.pk).first()
+    if row is None:
+        raise NotFound
+    if expected_row_version is not None and row.row_version != expected_row_version:
+        raise VersionConflict
+    return row
+
+
+@transaction.atomic
+def change_service_account(
+    *, actor: Actor, account: ServiceAccount, description: str, expected_row_version: int | None = None
+) -> ServiceAccount:
+    """Say anew what the account is for, in at most 255 characters; its name stays.
+
+    Raises NotPermitted, InvalidInput, NotFound when it ended meanwhile, and VersionConflict.
+    """
+    require(actor, "tenant:manage_members", account.tenant)
+    description = _require_description(description)
+    account = _locked_account(account, expected_row_version)
+    before = account.description
+    if before == description:
+        return account
+    account.description = description
+    account.save(update_fields=["description"])
+    record(
+        actor=actor,
+        action=Action.SERVICE_ACCOUNT_UPDATED,
+        target=account.audit_target(),
+        changes={"description": [before, description]},
+    )
+    return account
+
+
+@transaction.atomic
+def delete_service_account(
+    *, actor: Actor, account: ServiceAccount, expected_row_version: int | None = None
+) -> None:
+    """End a service account: its tokens are refused at their next use, its roles are gone.
+
+    Raises NotPermitted, NotFound when it ended meanwhile, and VersionConflict.
+    """
+    require(actor, "tenant:manage_members", account.tenant)
+    account = _locked_account(account, expected_row_version)
     record(
         actor=actor,
         action=Action.SERVICE_ACCOUNT_DELETED,
@@ -94,13 +142,15 @@ def issue_access_token(
 ) -> tuple[AccessToken, str]:
     """Issue a token and return it with its text, which is never shown again.
 
-    `scopes` are permissions; what counts at each use is those that the bearer then still has.
-    `expires_at` lies at most 365 days ahead. Raises ReauthenticationRequired, NotPermitted for a
-    scope that `actor` lacks everywhere, and InvalidInput.
+    `name` has at most 100 characters. `scopes` are permissions; what counts at each use is those that
+    the bearer then still has. `expires_at` lies at most 365 days ahead. Raises
+    ReauthenticationRequired, NotPermitted for a scope that `actor` lacks everywhere, and InvalidInput.
     """
     _require_may_manage_tokens(actor, bearer)
     require_presence(actor)
     name = require_name(name)
+    if len(name) > TOKEN_NAME_MAX_LENGTH:
+        raise InvalidInput.of("name", f"Give at most {TOKEN_NAME_MAX_LENGTH} characters.")
     now = timezone.now()
     if not now < expires_at <= now + TOKEN_MAX_AGE:
         raise InvalidInput.of("expires_at", f"Give a time within the next {TOKEN_MAX_AGE.days} days.")
@@ -145,10 +195,21 @@ def issue_access_token(
 
 
 @transaction.atomic
-def revoke_access_token(*, actor: Actor, token: AccessToken) -> AccessToken:
-    """End a token: it is refused at its next use. Revoking twice is once."""
+def revoke_access_token(
+    *, actor: Actor, token: AccessToken, expected_row_version: int | None = None
+) -> AccessToken:
+    """End a token: it is refused at its next use. Revoking twice is once.
+
+    Raises NotPermitted, NotFound, and VersionConflict.
+    """
     _require_may_manage_tokens(actor, token.user)
-    token = AccessToken.objects.select_for_update(of=("self",)).select_related("user").get(pk=token.pk)
+    found = AccessToken.objects.select_for_update(of=("self",)).select_related("user").filter(pk=token.pk)
+    locked = found.first()
+    if locked is None:
+        raise NotFound
+    token = locked
+    if expected_row_version is not None and token.row_version != expected_row_version:
+        raise VersionConflict
     if token.revoked_at is None:
         token.revoked_at = timezone.now()
         token.save(update_fields=["revoked_at"])

@@ -1,14 +1,16 @@
 """People, tenants, and who belongs to which."""
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
+from django.utils import timezone
 
 from apps.audit.targets import Target
 from apps.core.access import AccessPaths, Scoped, ScopedQuerySet, TenantRole
+from apps.core.actor import Actor
 from apps.core.models import Identified, SoftDeleted, Versioned
 
 
@@ -69,6 +71,22 @@ class User(AbstractBaseUser, Identified, Versioned):
         return Target("operator", str(self.pk), self.email)
 
 
+class TenantQuerySet(ScopedQuerySet["Tenant"]):
+    def listed_to(self, actor: Actor, *, deleted: bool = False) -> Self:
+        """The tenants that `actor` may know of: their own, to a superuser every one's bare row.
+
+        With `deleted` those that were deleted softly and that they may still restore. Seeing the row
+        gives no right on anything in it.
+        """
+        rows = self.filter(deleted_at__isnull=not deleted)
+        if deleted:
+            rows = rows.filter(purge_after__gt=timezone.now())
+        by_role = "tenant:delete" if deleted else "tenant:read"
+        return rows.visible_to(actor, by_role, deleted=deleted) | rows.visible_to(
+            actor, "tenant:administer", deleted=deleted
+        )
+
+
 class Tenant(Identified, Versioned, SoftDeleted, Scoped):
     """A top-level organisation, and what is billed."""
 
@@ -77,7 +95,7 @@ class Tenant(Identified, Versioned, SoftDeleted, Scoped):
     suspended_at = models.DateTimeField(null=True, blank=True)
 
     access_paths = AccessPaths(tenant="pk", deleted=("deleted_at",))
-    objects = ScopedQuerySet["Tenant"].as_manager()
+    objects = TenantQuerySet.as_manager()
 
     class Meta(SoftDeleted.Meta):
         abstract = False
@@ -89,6 +107,16 @@ class Tenant(Identified, Versioned, SoftDeleted, Scoped):
         return Target("tenant", str(self.pk), self.slug, tenant_id=self.pk)
 
 
+class TenantMemberQuerySet(ScopedQuerySet["TenantMember"]):
+    def holding(self) -> Self:
+        """Those that have not ended: a superuser's own ends by itself, and its row stays."""
+        return self.filter(Q(ends_at=None) | Q(ends_at__gt=timezone.now()))
+
+    def lasting_owners(self) -> Self:
+        """Owners that keep a tenant owned: active people whose membership does not end by itself."""
+        return self.filter(role=TenantRole.OWNER, ends_at=None, user__is_active=True)
+
+
 class TenantMember(Identified, Versioned, Scoped):
     """One person's role in a tenant. `ends_at` bounds what a superuser granted themselves."""
 
@@ -98,7 +126,7 @@ class TenantMember(Identified, Versioned, Scoped):
     ends_at = models.DateTimeField(null=True, blank=True)
 
     access_paths = AccessPaths(tenant="tenant_id", deleted=("tenant__deleted_at",))
-    objects = ScopedQuerySet["TenantMember"].as_manager()
+    objects = TenantMemberQuerySet.as_manager()
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [
@@ -178,6 +206,13 @@ class ServiceAccount(Identified, Versioned, Scoped):
         return Target("service_account", str(self.pk), self.name, tenant_id=self.tenant_id)
 
 
+class AccessTokenQuerySet(models.QuerySet["AccessToken"]):
+    def manageable_by(self, actor: Actor) -> Self:
+        """One's own, and those of the service accounts of tenants that one owns."""
+        accounts = ServiceAccount.objects.visible_to(actor, "tenant:manage_members")
+        return self.filter(Q(user=actor.user_id) | Q(user__service_account__in=accounts))
+
+
 class AccessToken(Identified, Versioned):
     """A token of a person or service account for the management API. Its text was shown once.
 
@@ -195,6 +230,8 @@ class AccessToken(Identified, Versioned):
     expires_at = models.DateTimeField()
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
+
+    objects = AccessTokenQuerySet.as_manager()
 
     def __str__(self) -> str:
         return self.name

@@ -1,64 +1,69 @@
-"""Write and read secrets and configs.
+"""Write secrets and configs, and read secrets (`apps.vault.reads`, whose operations stand here as well).
 
-Values of secrets go in as bytes and are sealed before they reach the database; they come out by
-the reads at the end of this module alone, after their event was committed.
+Values of secrets go in as bytes and are sealed before they reach the database.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import OuterRef
 from django.utils import timezone
 
 from apps.audit.events import Action
-from apps.audit.operations import record, record_coalesced
+from apps.audit.operations import record
 from apps.core import crypto, keys
-from apps.core.access import require, require_presence
 from apps.core.actor import Actor
 from apps.core.changes import ChangeEvent, bump
-from apps.core.crypto import DoesNotOpen
-from apps.core.errors import InvalidInput, NotFound, ServiceKindMismatch, Unreadable, VersionConflict
-from apps.core.names import require_entry_key, require_file_name
-from apps.projects import holdings
+from apps.core.errors import ServiceKindMismatch
 from apps.services import entries
+from apps.services.entries import Opened, Precondition
 from apps.services.models import EntryKind, Kind, Service
+from apps.vault import dependants, sizes
+from apps.vault.dependants import Write
+from apps.vault.drafts import ConfigDraft, SecretDraft
 from apps.vault.envelope import secret_binding
 from apps.vault.models import Config, ConfigType, ConfigVersion, Entry, Secret, SecretType, SecretVersion
-from apps.vault.resolution import StoredSecret, stored_secrets
-from apps.vault.values import config_json, require_description, require_value_size
+from apps.vault.reads import (
+    Revealed,
+    export_secrets,
+    list_secrets,
+    note_secret_list,
+    read_secret,
+    reveal_secret,
+)
+
+__all__ = [
+    "Revealed",
+    "Written",
+    "delete_config",
+    "delete_secret",
+    "export_secrets",
+    "list_secrets",
+    "note_secret_list",
+    "read_secret",
+    "reveal_secret",
+    "set_config",
+    "set_secret",
+]
 
 CREATED_BY_MAX_LENGTH = 255
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a write made: the entry, its new version, and whether the key was new."""
+    """What a write made: the entry, its new version and that version's row, and whether the key was new."""
 
     entry: Entry
     version: int
     created: bool
     type: str
-
-
-def _require_precondition(
-    entry: Entry | None, *, live: bool, expected_version: int | None, only_create: bool
-) -> None:
-    """If-None-Match: * and If-Match (RFC 9110 section 13.1), checked again under the lock."""
-    if only_create and live:
-        raise VersionConflict("The key exists already. Leave out If-None-Match to write a new version.")
-    if expected_version is not None and (
-        entry is None or not live or entry.active_version != expected_version
-    ):
-        raise VersionConflict
-
-
-def _adopt_final(entry: Entry, is_final: bool | None, *, live: bool) -> None:
-    if is_final is not None:
-        entry.is_final = is_final
-    elif not live:
-        entry.is_final = False
+    row: Any
+    # What a child of an umbrella can no longer serve.
+    warnings: tuple[str, ...] = ()
 
 
 @transaction.atomic
@@ -73,7 +78,10 @@ def set_secret(
     description: str = "",
     is_final: bool | None = None,
     expected_version: int | None = None,
+    expected_row_version: int | None = None,
     only_create: bool = False,
+    must_be_new: bool = False,
+    must_exist: bool = False,
 ) -> Written:
     """Make `value` the active version of the secret `key`.
 
@@ -82,85 +90,123 @@ def set_secret(
     comes back to life and its numbering goes on.
 
     Raises NotPermitted, ServiceKindMismatch for a frontend, InvalidInput, QuotaExceeded, and
-    VersionConflict when `expected_version` (If-Match, RFC 9110 section 13.1.1) is given and
-    another write came first, or `only_create` (If-None-Match: *) and the key exists.
+    VersionConflict when `expected_version` or `expected_row_version` (If-Match, RFC 9110 section
+    13.1.1) is given and another write came first, `only_create` (If-None-Match: *) and the key
+    exists, or `must_exist` (If-Match: *) and it does not. `must_be_new` raises AlreadyExists.
     """
-    require(actor, "secret:write", service)
+    draft = SecretDraft(
+        key=key,
+        value=value,
+        type=type,
+        file_name=file_name,
+        description=description,
+        is_final=is_final,
+        precondition=Precondition(
+            expected_version, expected_row_version, only_create, must_be_new, must_exist
+        ),
+    )
+    require_backend(service)
+    draft.require_sound()
+    opened = entries.open_entry(
+        actor=actor,
+        permission="secret:write",
+        service=service,
+        rows=Secret.objects.all(),
+        key=key,
+        annotations={
+            "data_key_id": keys.current_data_key_id(OuterRef("project_id")),
+            "stored_bytes": sizes.stored_bytes(),
+        },
+    )
+    draft.precondition.require(opened.entry, live=opened.live)
+    warnings = dependants.require_served(actor=actor, service=opened.service, writes=[draft.planned(opened)])
+    written = write_secret(actor, opened, draft, sealing_key(opened.service, uses=1), warnings)
+    require_fits(opened.service, len(draft.value), has_templates=False)
+    return written
+
+
+def require_fits(service: Any, added_bytes: int, *, has_templates: bool) -> None:
+    """Raise SnapshotTooLarge for a service that was read with its `stored_bytes` before the write."""
+    sizes.require_fits(
+        service, before_bytes=service.stored_bytes, added_bytes=added_bytes, has_templates=has_templates
+    )
+
+
+def require_backend(service: Service) -> None:
+    """Raise ServiceKindMismatch for a frontend: it has no secrets (SPEC 5)."""
     if service.kind != Kind.BACKEND:
         raise ServiceKindMismatch
-    require_entry_key(key)
-    _require_secret_value(type, value)
-    if file_name:
-        require_file_name(file_name)
-        if type != SecretType.FILE:
-            raise InvalidInput.of("file_name", "Only a secret of type file has a file name.")
-    require_description(description)
-    service = entries.lock_service(service)
-    entries.require_final_fits(service, is_final)
-    secret = entries.lock_entry(Secret.objects.all(), service=service, key=key)
-    live = secret is not None and secret.deleted_at is None
-    _require_precondition(secret, live=live, expected_version=expected_version, only_create=only_create)
-    if not live:
-        holdings.require_place("secrets", project_id=service.project_id, tier_name=service.project.tier)
-    secret = secret or Secret(service=service, key=key)
+
+
+def sealing_key(service: Any, *, uses: int) -> keys.Key:
+    """The data key for `uses` seals, of a service that was read with its `data_key_id` under the lock."""
+    return keys.sealing_key(
+        tenant_id=service.project.tenant_id,
+        project_id=service.project_id,
+        current_id=service.data_key_id,
+        uses=uses,
+    )
+
+
+def write_secret(
+    actor: Actor,
+    opened: Opened[Secret],
+    draft: SecretDraft,
+    key: keys.Key,
+    warnings: Sequence[str] = (),
+) -> Written:
+    """Append the sound `draft`, in the caller's transaction and under its lock.
+
+    The caller had `dependants.require_served` look at it; `warnings` are what that said.
+    """
+    service, live = opened.service, opened.live
+    entries.require_final_fits(service, draft.is_final)
+    draft.precondition.require(opened.entry, live=live)
+    opened.require_place("secrets")
+    secret = opened.entry or Secret(service=service, key=draft.key)
     before = secret.active_version if live else None
     entries.revive(secret)
-    _adopt_final(secret, is_final, live=live)
+    entries.adopt_final(secret, draft.is_final, live=live)
     secret.active_version += 1
     secret.save()
-    version = _append_secret_version(
-        secret, value, type=type, file_name=file_name, description=description, created_by=actor.name
-    )
+    version = _append_secret_version(secret, draft, key, created_by=actor.name)
     record(
         actor=actor,
         action=Action.SECRET_UPDATED if live else Action.SECRET_CREATED,
         target=secret.audit_target(),
         changes={
             "version": [before, version.version],
-            "type": [None, type],
+            "type": [None, draft.type],
             "final": [None, secret.is_final],
             "ciphertext_sha256": [None, crypto.sha256(bytes(version.sealed)).hex()],
         },
     )
-    bump(origin=service, services=service.readers(), event=ChangeEvent.SECRET_UPDATED, key=key)
-    return Written(secret, version.version, not live, type)
-
-
-def _require_secret_value(secret_type: str, value: bytes) -> None:
-    if secret_type not in SecretType.values:
-        raise InvalidInput.of("type", f"Choose {' or '.join(SecretType.values)}.")
-    require_value_size(len(value))
-    if secret_type == SecretType.TEXT:
-        try:
-            value.decode("utf-8")
-        except UnicodeDecodeError:
-            # From None: the cause quotes bytes of the value.
-            raise InvalidInput.of("value", "The text is not UTF-8. Send bytes as type file.") from None
+    bump(origin=service, services=service.readers(), event=ChangeEvent.SECRET_UPDATED, key=draft.key)
+    return Written(secret, version.version, not live, draft.type, version, tuple(warnings))
 
 
 def _append_secret_version(
-    secret: Secret, value: bytes, *, type: str, file_name: str, description: str, created_by: str
+    secret: Secret, draft: SecretDraft, key: keys.Key, *, created_by: str
 ) -> SecretVersion:
     project = secret.service.project
-    key = keys.sealing_key(tenant_id=project.tenant_id, project_id=project.pk)
     binding = secret_binding(
         key,
         tenant_id=project.tenant_id,
         project_id=project.pk,
         service_id=secret.service_id,
         secret_id=secret.pk,
-        secret_type=type,
+        secret_type=draft.type,
         version=secret.active_version,
     )
     version = SecretVersion.objects.create(
         secret=secret,
         version=secret.active_version,
-        type=type,
-        file_name=file_name,
-        sealed=crypto.seal(key.secret, value, bound_to=binding),
+        type=draft.type,
+        file_name=draft.file_name,
+        sealed=crypto.seal(key.secret, draft.value, bound_to=binding),
         data_key_id=key.id,
-        size_bytes=len(value),
-        description=description,
+        size_bytes=len(draft.value),
+        description=draft.description,
         created_by=created_by[:CREATED_BY_MAX_LENGTH],
     )
     _destroy_surplus_secret_versions(secret)
@@ -175,8 +221,13 @@ def _destroy_surplus_secret_versions(secret: Secret) -> None:
     destroyed = secret.versions.filter(version__lte=through, destroyed_at=None).update(
         sealed=b"", data_key=None, destroyed_at=timezone.now()
     )
-    if destroyed and connection.vendor == "sqlite":
-        # The overwritten bytes also stand in the write-ahead log until it is checkpointed.
+    if destroyed:
+        forget_overwritten()
+
+
+def forget_overwritten() -> None:
+    """After this transaction, empty SQLite's write-ahead log: overwritten bytes stand there as well."""
+    if connection.vendor == "sqlite":
         transaction.on_commit(_truncate_write_ahead_log, robust=True)
 
 
@@ -192,18 +243,25 @@ def delete_secret(
     service: Service,
     key: str,
     expected_version: int | None = None,
+    expected_row_version: int | None = None,
     force: bool = False,
 ) -> Secret:
     """Delete a secret softly: it can be restored for 30 days. Raises NotFound, VersionConflict,
     and HasDependants unless `force`."""
-    require(actor, "secret:write", service)
-    service = entries.lock_service(service)
-    secret = entries.lock_entry(Secret.objects.live(), service=service, key=key)
-    if secret is None:
-        raise NotFound(f"{service} has no secret {key} of its own.")
-    _require_precondition(secret, live=True, expected_version=expected_version, only_create=False)
+    opened = entries.open_entry(
+        actor=actor, permission="secret:write", service=service, rows=Secret.objects.all(), key=key
+    )
+    return drop_secret(actor, opened, Precondition(expected_version, expected_row_version), force=force)
+
+
+def drop_secret(
+    actor: Actor, opened: Opened[Secret], precondition: Precondition, *, force: bool = False
+) -> Secret:
+    """Delete what was opened, in the caller's transaction and under its lock."""
+    secret, service = opened.found("secret"), opened.service
+    precondition.require(secret, live=True)
     if not force:
-        entries.require_no_dependants(service, kind=EntryKind.SECRET, key=key)
+        entries.require_no_dependants(service, kind=EntryKind.SECRET, key=opened.key)
     entries.soft_delete(secret)
     record(
         actor=actor,
@@ -211,7 +269,7 @@ def delete_secret(
         target=secret.audit_target(),
         changes={"version": [secret.active_version, None]},
     )
-    bump(origin=service, services=service.readers(), event=ChangeEvent.SECRET_DELETED, key=key)
+    bump(origin=service, services=service.readers(), event=ChangeEvent.SECRET_DELETED, key=opened.key)
     return secret
 
 
@@ -226,200 +284,135 @@ def set_config(
     description: str = "",
     is_final: bool | None = None,
     expected_version: int | None = None,
+    expected_row_version: int | None = None,
     only_create: bool = False,
+    must_be_new: bool = False,
+    must_exist: bool = False,
 ) -> Written:
     """Make `value` the active version of the config `key`.
 
     `value` is a string, number, boolean, or for type `json` any JSON value, at most 65,536 bytes.
-    Raises NotPermitted, InvalidInput (also for unescaped template text), QuotaExceeded, and
-    VersionConflict as `set_secret` does.
+    Templates in it are checked in the scope of the service (SPEC 6). Raises NotPermitted (also where it
+    names a secret that the actor may not reveal), InvalidInput, QuotaExceeded, and VersionConflict or
+    AlreadyExists as `set_secret` does.
     """
-    require(actor, "config:write", service)
-    require_entry_key(key)
-    value_json = config_json(type, value)
-    require_description(description)
-    service = entries.lock_service(service)
-    entries.require_final_fits(service, is_final)
-    config = entries.lock_entry(Config.objects.all(), service=service, key=key)
-    live = config is not None and config.deleted_at is None
-    _require_precondition(config, live=live, expected_version=expected_version, only_create=only_create)
-    if not live:
-        holdings.require_place("configs", project_id=service.project_id, tier_name=service.project.tier)
-    config = config or Config(service=service, key=key)
+    draft = ConfigDraft(
+        key=key,
+        value=value,
+        type=type,
+        description=description,
+        is_final=is_final,
+        precondition=Precondition(
+            expected_version, expected_row_version, only_create, must_be_new, must_exist
+        ),
+    )
+    value_json = draft.sound_json()
+    opened = entries.open_entry(
+        actor=actor,
+        permission="config:write",
+        service=service,
+        rows=Config.objects.all(),
+        key=key,
+        annotations={"stored_bytes": sizes.stored_bytes()},
+    )
+    draft.precondition.require(opened.entry, live=opened.live)
+    planned = draft.planned(opened, value_json)
+    warnings = dependants.require_served(actor=actor, service=opened.service, writes=[planned])
+    written = write_config(actor, opened, draft, planned, warnings)
+    require_fits(opened.service, len(value_json), has_templates=bool(planned.references))
+    return written
+
+
+def write_config(
+    actor: Actor, opened: Opened[Config], draft: ConfigDraft, planned: Write, warnings: Sequence[str] = ()
+) -> Written:
+    """Append the sound `draft`, in the caller's transaction and under its lock, as `write_secret` does."""
+    assert planned.config is not None  # noqa: S101 - the plan is the draft's
+    value_json = planned.config.value_json
+    service, live = opened.service, opened.live
+    entries.require_final_fits(service, draft.is_final)
+    draft.precondition.require(opened.entry, live=live)
+    opened.require_place("configs")
+    config = opened.entry or Config(service=service, key=draft.key)
     before = config.versions.filter(version=config.active_version).first() if live else None
     entries.revive(config)
-    _adopt_final(config, is_final, live=live)
+    entries.adopt_final(config, draft.is_final, live=live)
     config.active_version += 1
     config.save()
-    ConfigVersion.objects.create(
+    version = ConfigVersion.objects.create(
         config=config,
         version=config.active_version,
-        type=type,
+        type=draft.type,
         value_json=value_json,
         size_bytes=len(value_json.encode()),
-        description=description,
+        description=draft.description,
         created_by=actor.name[:CREATED_BY_MAX_LENGTH],
     )
-    config.versions.filter(
-        version__lte=config.active_version - settings.NEXUS_VERSIONS_KEPT, destroyed_at=None
-    ).update(value_json="", destroyed_at=timezone.now())
+    _destroy_surplus_config_versions(config)
+    if live or planned.references:
+        dependants.note_references(config, planned.references)
     record(
         actor=actor,
         action=Action.CONFIG_UPDATED if live else Action.CONFIG_CREATED,
         target=config.audit_target(),
         changes={
             "version": [before and before.version, config.active_version],
-            "type": [before and before.type, type],
+            "type": [before and before.type, draft.type],
             "value": [before and before.value_json, value_json],
             "final": [None, config.is_final],
         },
     )
-    bump(origin=service, services=service.readers(), event=ChangeEvent.CONFIG_UPDATED, key=key)
-    return Written(config, config.active_version, not live, type)
+    bump(origin=service, services=service.readers(), event=ChangeEvent.CONFIG_UPDATED, key=draft.key)
+    return Written(config, config.active_version, not live, draft.type, version, tuple(warnings))
+
+
+def _destroy_surplus_config_versions(config: Config) -> None:
+    through = config.active_version - settings.NEXUS_VERSIONS_KEPT
+    if through >= 1:
+        config.versions.filter(version__lte=through, destroyed_at=None).update(
+            value_json="", destroyed_at=timezone.now()
+        )
 
 
 @transaction.atomic
-def delete_config(*, actor: Actor, service: Service, key: str, force: bool = False) -> Config:
-    """Delete a config softly. Raises NotFound, and HasDependants unless `force`."""
-    require(actor, "config:write", service)
-    service = entries.lock_service(service)
-    config = entries.lock_entry(Config.objects.live(), service=service, key=key)
-    if config is None:
-        raise NotFound(f"{service} has no config {key} of its own.")
+def delete_config(
+    *,
+    actor: Actor,
+    service: Service,
+    key: str,
+    expected_row_version: int | None = None,
+    force: bool = False,
+) -> Config:
+    """Delete a config softly. Raises NotFound, VersionConflict, and HasDependants unless `force`."""
+    opened = entries.open_entry(
+        actor=actor, permission="config:write", service=service, rows=Config.objects.all(), key=key
+    )
+    return drop_config(actor, opened, Precondition(row_version=expected_row_version), force=force)
+
+
+def drop_config(
+    actor: Actor, opened: Opened[Config], precondition: Precondition, *, force: bool = False
+) -> Config:
+    """Delete what was opened, in the caller's transaction and under its lock."""
+    config, service = opened.found("config"), opened.service
+    precondition.require(config, live=True)
     if not force:
-        entries.require_no_dependants(service, kind=EntryKind.CONFIG, key=key)
+        entries.require_no_dependants(service, kind=EntryKind.CONFIG, key=opened.key)
     entries.soft_delete(config)
+    dependants.forget_references(config)
     record(
         actor=actor,
         action=Action.CONFIG_DELETED,
         target=config.audit_target(),
         changes={"version": [config.active_version, None]},
     )
-    bump(origin=service, services=service.readers(), event=ChangeEvent.CONFIG_DELETED, key=key)
+    bump(origin=service, services=service.readers(), event=ChangeEvent.CONFIG_DELETED, key=opened.key)
     return config
 
 
-# Reads of secrets by a workload. Each tells the audit log first, in a transaction that commits
-# before the value leaves.
+def count_secrets(project_ids: Collection[UUID]) -> dict[UUID, int]:
+    return entries.count_live(Secret.objects.all(), project_ids)
 
 
-def _require_readable(actor: Actor, service: Service, permission: str) -> None:
-    if service.kind != Kind.BACKEND:
-        raise ServiceKindMismatch
-    require(actor, permission, service)
-
-
-def list_secrets(*, actor: Actor, service: Service) -> dict[str, tuple[StoredSecret, str]]:
-    """Keys and metadata of the secrets in effect, sealed. Told once a minute per credential."""
-    _require_readable(actor, service, "secret:list")
-    found = stored_secrets(service)
-    record_coalesced(actor=actor, action=Action.SECRET_LIST, target=service.audit_target())
-    return found
-
-
-def read_secret(*, actor: Actor, service: Service, key: str) -> dict[str, Any]:
-    """The snapshot's members of one secret in effect.
-
-    The first read per credential, version and minute is told before the value leaves; further
-    ones are added to its successor's count (SPEC 12). Raises NotFound, and Unreadable when the
-    stored value does not open.
-    """
-    _require_readable(actor, service, "secret:reveal")
-    found = stored_secrets(service, key=key).get(key)
-    if found is None:
-        raise NotFound
-    stored, source = found
-    value = _unseal(service, [stored])[stored.key]
-    target = Secret(pk=stored.secret_id, key=key, service=service).audit_target()
-    record_coalesced(
-        actor=actor, action=Action.SECRET_READ, target=target, subject=f"{stored.secret_id}:{stored.version}"
-    )
-    return {"key": key, **stored.wire(value, source)}
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Revealed:
-    """A value on its way to a person. Without a repr: no log and no traceback shows it."""
-
-    value: bytes
-    type: str
-    file_name: str
-    version: int
-
-
-def reveal_secret(*, actor: Actor, secret: Secret, version: int | None = None) -> Revealed:
-    """The value of the secret's active version, or of `version`, for a person who is there.
-
-    The event is committed before this returns (SPEC 5): a reveal without its event does not happen.
-    Raises NotPermitted, ReauthenticationRequired without a proof of presence within 15 minutes,
-    NotFound for a version that is not or no longer there, and Unreadable.
-    """
-    require(actor, "secret:reveal", secret)
-    require_presence(actor)
-    number = secret.active_version if version is None else version
-    row = SecretVersion.objects.filter(secret=secret, version=number, destroyed_at=None).first()
-    if row is None or row.data_key_id is None:
-        raise NotFound(f"The secret {secret.key} has no readable version {number}.")
-    stored = StoredSecret(
-        secret.key,
-        secret.service_id,
-        secret.is_final,
-        secret.pk,
-        row.version,
-        row.type,
-        row.file_name,
-        bytes(row.sealed),
-        row.data_key_id,
-    )
-    value = _unseal(secret.service, [stored])[secret.key]
-    with transaction.atomic(durable=True):
-        record(
-            actor=actor,
-            action=Action.SECRET_REVEAL,
-            target=secret.audit_target(),
-            changes={"version": row.version},
-        )
-    return Revealed(value, row.type, row.file_name, row.version)
-
-
-def note_secret_list(*, actor: Actor, service: Service) -> None:
-    """Tell, once a minute, that a person looked at the keys of the service's secrets."""
-    record_coalesced(actor=actor, action=Action.SECRET_LIST, target=service.audit_target())
-
-
-def export_secrets(*, actor: Actor, service: Service) -> dict[str, str]:
-    """All values in effect by key, files in base64, told as one event before they leave.
-
-    Raises Unreadable when one does not open: a map with a key missing would be taken for whole.
-    """
-    _require_readable(actor, service, "secret:reveal")
-    found = stored_secrets(service)
-    values = _unseal(service, [stored for stored, _ in found.values()])
-    with transaction.atomic():
-        record(
-            actor=actor,
-            action=Action.SECRET_EXPORTED,
-            target=service.audit_target(),
-            changes={"versions": {key: stored.version for key, (stored, _) in found.items()}},
-        )
-    return {key: stored.wire(values[key], source)["value"] for key, (stored, source) in found.items()}
-
-
-def _unseal(service: Service, stored: list[StoredSecret]) -> dict[str, bytes]:
-    data_keys = keys.opening_keys({each.data_key_id for each in stored})
-    project = service.project
-    try:
-        return {
-            each.key: each.unseal(data_keys, tenant_id=project.tenant_id, project_id=project.pk)
-            for each in stored
-        }
-    except DoesNotOpen:
-        raise Unreadable from None
-
-
-def count_secrets(project_id: UUID) -> int:
-    return entries.count_live(Secret.objects.all(), project_id)
-
-
-def count_configs(project_id: UUID) -> int:
-    return entries.count_live(Config.objects.all(), project_id)
+def count_configs(project_ids: Collection[UUID]) -> dict[UUID, int]:
+    return entries.count_live(Config.objects.all(), project_ids)

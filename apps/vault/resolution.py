@@ -3,19 +3,20 @@
 A child's own entry wins over the umbrella's of the same key, unless that one is final.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from apps.core import crypto, keys
 from apps.core.crypto import DoesNotOpen
-from apps.services.inheritance import scope, winners
+from apps.services.inheritance import EntryKey, scope, winners
 from apps.services.models import Service
 from apps.vault.envelope import secret_binding
-from apps.vault.models import ConfigVersion, SecretVersion
+from apps.vault.models import Config, ConfigVersion, Secret, SecretVersion
+from apps.vault.templates import ConfigText, Failure, Scope, resolve, survey
 from apps.vault.values import secret_wire_value
 
 
@@ -55,6 +56,28 @@ class StoredSecret:
         if self.file_name:
             members["file_name"] = self.file_name
         return {**members, "version": self.version, "source": source}
+
+
+def unseal_all(stored: Iterable[StoredSecret], *, tenant_id: UUID, project_id: UUID) -> dict[str, bytes]:
+    """The values by key. Raises DoesNotOpen when one does not open.
+
+    A row that was read before `rotate_data_keys` sealed it anew may name a key that is destroyed by
+    the time it is asked for; what is there now is then read once more.
+    """
+    stored = list(stored)
+    data_keys = keys.opening_keys({each.data_key_id for each in stored})
+    stored = [each if each.data_key_id in data_keys else _as_it_is_now(each) for each in stored]
+    data_keys |= keys.opening_keys({each.data_key_id for each in stored} - data_keys.keys())
+    return {each.key: each.unseal(data_keys, tenant_id=tenant_id, project_id=project_id) for each in stored}
+
+
+def _as_it_is_now(stored: StoredSecret) -> StoredSecret:
+    row = (
+        SecretVersion.objects.filter(secret_id=stored.secret_id, version=stored.version, destroyed_at=None)
+        .values_list("sealed", "data_key_id")
+        .first()
+    )
+    return stored if row is None else replace(stored, sealed=bytes(row[0]), data_key_id=row[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +135,46 @@ def stored_configs(service: Service, *, using: str = "default") -> dict[str, tup
     )
     columns = ("config__key", "config__service_id", "config__is_final", "version", "type", "value_json")
     return winners((StoredConfig(*row) for row in rows.values_list(*columns)), service_id=service.pk)
+
+
+def secret_keys(service_ids: Collection[UUID]) -> Iterator[EntryKey]:
+    """The live secrets that these services have as their own: keys alone. One query."""
+    return _own_keys(Secret.objects.filter(service_id__in=service_ids))
+
+
+def config_keys(service_ids: Collection[UUID]) -> Iterator[EntryKey]:
+    """The live configs that these services have as their own: keys alone. One query."""
+    return _own_keys(Config.objects.filter(service_id__in=service_ids))
+
+
+def _own_keys(entries: QuerySet[Any]) -> Iterator[EntryKey]:
+    rows = entries.filter(deleted_at=None).values_list("key", "service_id", "is_final")
+    return (EntryKey(*row) for row in rows)
+
+
+def resolved_configs(
+    found: Mapping[str, tuple[StoredConfig, str]],
+    *,
+    secrets: Mapping[str, str | None] | None,
+    flags: Mapping[str, bool],
+) -> tuple[dict[str, str], dict[str, Failure]]:
+    """The JSON text of every config that can be served, and why the others cannot (SPEC 6).
+
+    `secrets` are the texts of those in effect, None for one that does not open; a frontend service
+    has no secrets at all, and says so by None for the whole.
+    """
+    configs: dict[str, ConfigText] = {key: stored for key, (stored, _) in found.items()}
+    scope = Scope(
+        configs,
+        None
+        if secrets is None
+        else {key: None if text is None else len(text.encode()) for key, text in secrets.items()},
+        flags,
+    )
+    surveyed = survey(scope)
+    texts = {key: text for key, text in (secrets or {}).items() if text is not None}
+    failures = surveyed.failures
+    values = resolve(surveyed, secrets=texts, flags=flags)
+    return {
+        key: values.get(key, config.value_json) for key, config in configs.items() if key not in failures
+    }, failures

@@ -2,18 +2,16 @@
 
 import base64
 import binascii
-from collections.abc import Iterator
 from typing import Any
 
 from apps.core import strict_json
 from apps.core.errors import InvalidInput
+from apps.vault import templates
 from apps.vault.models import ConfigType, SecretType
 
 VALUE_MAX_BYTES = 64 * 1024
 DESCRIPTION_MAX_LENGTH = 500
 
-_OPENING = "{{"
-_ESCAPED = "\\{{"
 _TYPES: dict[str, tuple[type, ...]] = {
     ConfigType.STRING: (str,),
     ConfigType.NUMBER: (int, float),
@@ -61,7 +59,8 @@ def secret_wire_value(secret_type: str, value: bytes) -> str:
 def config_json(config_type: str, value: Any) -> str:
     """The JSON text of a config's value, checked against its type.
 
-    Raises InvalidInput for another type, for more than VALUE_MAX_BYTES, and for template text.
+    Raises InvalidInput for another type, for more than VALUE_MAX_BYTES, and for
+    what is no template.
     """
     if config_type not in ConfigType.values:
         raise InvalidInput.of("type", f"Choose one of {', '.join(ConfigType.values)}.")
@@ -71,8 +70,7 @@ def config_json(config_type: str, value: Any) -> str:
     if expected and (not isinstance(value, expected) or (is_boolean and config_type != ConfigType.BOOLEAN)):
         raise InvalidInput.of("value", f"The value is no {config_type}. Send one, or another type.")
     strict_json.require_sane(value, path="value")
-    for text in _texts(value):
-        _require_no_template(text)
+    _require_templates(value)
     encoded = strict_json.dumps(value)
     require_value_size(len((value if isinstance(value, str) else encoded).encode("utf-8")))
     return encoded
@@ -83,45 +81,18 @@ def parse_config_text(config_type: str, text: str) -> Any:
     return text if config_type == ConfigType.STRING else strict_json.loads(text)
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """Every string in a value, members' names excepted: those are never templated."""
-    match value:
-        case str():
-            yield value
-        case dict():
-            for member in value.values():
-                yield from _texts(member)
-        case list():
-            for element in value:
-                yield from _texts(element)
+def _require_templates(value: Any) -> None:
+    """Raise InvalidInput, naming the string and the character, for `{{` that begins no reference."""
+    for path, text in templates.strings(value):
+        if templates.OPENING not in text:
+            continue
+        try:
+            templates.parse(text)
+        except templates.TemplateError as refusal:
+            field = f"value.{path}" if path else "value"
+            raise InvalidInput.of(field, f"At character {refusal.position}: {refusal.reason}") from None
 
 
-def _require_no_template(text: str) -> None:
-    position = text.find(_OPENING)
-    while position != -1:
-        if position == 0 or text[position - 1] != "\\":
-            raise InvalidInput.of(
-                "value",
-                f"The text at character {position + 1} begins a template with {{{{, and templates are not "
-                "served yet. Write \\{{ for the two braces themselves.",
-            )
-        position = text.find(_OPENING, position + len(_OPENING))
-
-
-def delivered_json(value_json: str) -> str:
-    """The JSON text that is served for a stored one: `\\{{` in strings becomes `{{`."""
-    if _OPENING not in value_json:
-        return value_json
-    return strict_json.dumps(_unescaped(strict_json.loads(value_json)))
-
-
-def _unescaped(value: Any) -> Any:
-    match value:
-        case str():
-            return value.replace(_ESCAPED, _OPENING)
-        case dict():
-            return {name: _unescaped(member) for name, member in value.items()}
-        case list():
-            return [_unescaped(element) for element in value]
-        case _:
-            return value
+def stored_value(value_json: str) -> Any:
+    """A config's value as it was written, templates unresolved."""
+    return strict_json.loads(value_json)

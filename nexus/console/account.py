@@ -54,7 +54,7 @@ def _who(request: HttpRequest) -> tuple[User, Actor]:
     return user, actor_of(request)
 
 
-def _page(request: HttpRequest, template: str, title: str, **context: Any) -> HttpResponse:
+def console_page(request: HttpRequest, template: str, title: str, **context: Any) -> HttpResponse:
     """A page in the console; for somebody who owes something first, without its menus."""
     owes = owed(request)
     layout = _ALONE if owes else _IN_CONSOLE
@@ -110,7 +110,7 @@ def presence(request: HttpRequest) -> HttpResponse:
         said = "This code is not right, or it was used already." if by_code else "This is not your password."
         form.add_error("code" if by_code else "password", said)
     context = {"form": form, "by_code": by_code, "next": next_of(request), "layout": _ALONE}
-    return _page(request, "account/presence.html", "Is it you?", **context)
+    return console_page(request, "account/presence.html", "Is it you?", **context)
 
 
 def present(view: Page) -> Page:
@@ -179,7 +179,7 @@ def change_password(request: HttpRequest) -> HttpResponse:
             update_session_auth_hash(request, user)
             messages.success(request, "Your password is changed. Your other sessions have ended.")
             return redirect("admin:index")
-    return _page(request, "account/password.html", "Change your password", form=form)
+    return console_page(request, "account/password.html", "Change your password", form=form)
 
 
 # ---- second factor
@@ -188,7 +188,7 @@ def change_password(request: HttpRequest) -> HttpResponse:
 def two_factor(request: HttpRequest) -> HttpResponse:
     user, _ = _who(request)
     context = {"is_on": mfa.has_second_factor(user), "codes_left": mfa.recovery_codes_left(user)}
-    return _page(request, "mfa/index.html", "Two-factor log-in", **context)
+    return console_page(request, "mfa/index.html", "Two-factor log-in", **context)
 
 
 @require_http_methods(["GET", "POST"])
@@ -217,7 +217,7 @@ def set_up(request: HttpRequest) -> HttpResponse:
         else:
             return _show_codes(request, codes)
     context = {"form": form, "sealed": sealed, "secret": secret, "picture": mfa.qr_code(user, secret)}
-    return _page(request, "mfa/set_up.html", "Set up two-factor log-in", **context)
+    return console_page(request, "mfa/set_up.html", "Set up two-factor log-in", **context)
 
 
 @require_http_methods(["GET", "POST"])
@@ -228,7 +228,7 @@ def turn_off(request: HttpRequest) -> HttpResponse:
         mfa.disable_second_factor(actor=actor, user=user)
         messages.success(request, "Two-factor log-in is off.")
         return redirect("admin:two_factor")
-    return _page(request, "mfa/turn_off.html", "Turn off two-factor log-in")
+    return console_page(request, "mfa/turn_off.html", "Turn off two-factor log-in")
 
 
 @require_http_methods(["GET", "POST"])
@@ -237,7 +237,9 @@ def recovery_codes(request: HttpRequest) -> HttpResponse:
     user, actor = _who(request)
     if request.method == "POST":
         return _show_codes(request, mfa.renew_recovery_codes(actor=actor, user=user))
-    return _page(request, "mfa/renew.html", "New recovery codes", codes_left=mfa.recovery_codes_left(user))
+    return console_page(
+        request, "mfa/renew.html", "New recovery codes", codes_left=mfa.recovery_codes_left(user)
+    )
 
 
 def _show_codes(request: HttpRequest, codes: list[str]) -> HttpResponse:
@@ -247,4 +249,4 @@ def _show_codes(request: HttpRequest, codes: list[str]) -> HttpResponse:
     # A data address, because a file on the server would have to be kept and asked for again.
     file = "data:text/plain;charset=utf-8;base64," + base64.b64encode(text.encode()).decode("ascii")
     context = {"text": "\n".join(grouped), "file": file, "back": reverse("admin:index")}
-    return _page(request, "mfa/codes.html", "Your recovery codes", **context)
+    return console_page(request, "mfa/codes.html", "Your recovery codes", **context)

@@ -16,7 +16,8 @@ def attempt(request: HttpRequest, *, account: str = "") -> RateLimitUsage:
     session, it is: only what nobody reaches without that person's password may be counted so, or
     anybody could lock them out. Raises ImmediateHttpResponse (429) where the limit is reached.
     """
-    usage = consume(request, app=_RATES_OF, action="login_failed")
+    # Looking is a guess as well: an invitation's token is read out of an address.
+    usage = consume(request, app=_RATES_OF, action="login_failed", limit_get=True)
     if usage is not None and account:
         further = consume(request, app=_RATES_OF, action="code_failed", key=account)
         if further is None:

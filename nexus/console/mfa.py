@@ -104,6 +104,20 @@ def recovery_codes_left(user: User) -> int:
     return int(settings.MFA_RECOVERY_CODE_COUNT) - int(row.data["used_mask"]).bit_count()
 
 
+def unreadable_factors() -> list[int]:
+    """Numbers of the rows that do not open; what they hold is not kept."""
+    failed = []
+    for row in Authenticator.objects.select_related("user").order_by("pk").iterator(500):
+        try:
+            with _sealing_for(row.user, row.type):
+                for name in ("secret", "seed"):
+                    if name in row.data:
+                        SealingAdapter().decrypt(row.data[name])
+        except Unreadable:
+            failed.append(row.pk)
+    return failed
+
+
 # ---- proving
 
 

@@ -65,9 +65,9 @@ class ConsoleSite(UnfoldAdminSite):  # type: ignore[misc] # unfold has no types
     # ---- one's own account: Django's pages for it would write past operations and limits
 
     def extra_urls(self) -> list[URLPattern]:
-        from nexus.console.account import urls
+        from nexus.console import account, tokens
 
-        return urls(self)
+        return [*account.urls(self), *tokens.urls(self)]
 
     @method_decorator(never_cache)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:

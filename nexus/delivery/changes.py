@@ -22,6 +22,7 @@ from django.utils import timezone
 
 from apps.core import changes, keys
 from apps.core.changes import ChangeEvent
+from apps.core.errors import NexusError
 from apps.core.models import Purpose
 from apps.services import credentials
 from apps.services.models import ApiKey
@@ -169,6 +170,10 @@ class Tailer:
             logger.warning("The changes could not be read (%s); trying again.", type(error).__name__)
             connections.close_all()
             return False
+        except NexusError as error:
+            # A key that is needed does not open: its root key is missing, or its KMS is away.
+            logger.error("The changes could not be applied: %s", error.detail)
+            return False
         return True
 
     def look(self) -> None:
@@ -211,7 +216,7 @@ class Tailer:
         if not rows:
             return
         if any(row.event == ChangeEvent.SERVER_KEY_ROTATED for row in rows):
-            keys.forget_all()
+            keys.forget_current()
             self.memory.credentials.replace_all(
                 credentials.load(Q()), list(keys.server_keys(Purpose.API_KEY_PEPPER))
             )

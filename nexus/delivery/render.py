@@ -5,6 +5,7 @@ that no byte of one reaches a `pk_live_` key is a matter of structure, not of a 
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -21,8 +22,8 @@ from apps.flags.definition import evaluate_state, last_edge, next_edge, schedule
 from apps.flags.models import Flag
 from apps.services.inheritance import winners
 from apps.services.models import Kind, Service
-from apps.vault.resolution import stored_configs, stored_secrets
-from apps.vault.values import delivered_json
+from apps.vault.resolution import resolved_configs, stored_configs, stored_secrets
+from apps.vault.templates import Failure
 from nexus.settings.databases import READER
 
 NEVER = float("inf")
@@ -129,14 +130,16 @@ def render(service_id: UUID) -> Snapshot | None:
 
 
 def _backend(service: Service, now: float) -> tuple[dict[str, Any], int, float]:
-    secrets, errors = _secrets(service)
+    secrets, texts, errors = _secrets(service)
     flags, edge, valid_until = _flags(service, now)
+    configs, failures = _configs(service, texts, flags)
+    errors += [{"kind": "config", "key": key, "code": why.code, "path": why.path} for key, why in failures]
     document = {
         "service": _identity(service),
         "revision": service.revision,
         "edge": edge,
         "secrets": secrets,
-        "configs": _configs(service),
+        "configs": configs,
         "flags": flags,
         "errors": errors,
     }
@@ -145,13 +148,15 @@ def _backend(service: Service, now: float) -> tuple[dict[str, Any], int, float]:
 
 def _frontend(service: Service, now: float) -> tuple[dict[str, Any], int, float]:
     flags, edge, valid_until = _flags(service, now)
+    configs, failures = _configs(service, None, flags)
     document = {
         "service": _identity(service),
         "revision": service.revision,
         "edge": edge,
-        "configs": _configs(service),
+        "configs": configs,
         "flags": flags,
-        "errors": [],
+        # Without the path: it could name a secret.
+        "errors": [{"kind": "config", "key": key, "code": why.code} for key, why in failures],
     }
     return document, edge, valid_until
 
@@ -167,33 +172,47 @@ def _identity(service: Service) -> dict[str, str]:
     }
 
 
-def _secrets(service: Service) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The secrets in effect; one that does not open is listed and everything else is served."""
+def _secrets(service: Service) -> tuple[dict[str, Any], dict[str, str | None], list[dict[str, Any]]]:
+    """The secrets in effect, their texts for templates, and what is wrong.
+
+    One that does not open is listed, its text is None, and everything else is served.
+    """
     found = stored_secrets(service, using=READER)
     data_keys = keys.opening_keys({stored.data_key_id for stored, _ in found.values()}, using=READER)
     project = service.project
     opened: dict[str, Any] = {}
+    texts: dict[str, str | None] = {}
     errors: list[dict[str, Any]] = []
     for key, (stored, source) in found.items():
         try:
             value = stored.unseal(data_keys, tenant_id=project.tenant_id, project_id=project.pk)
         except DoesNotOpen:
             errors.append({"kind": "secret", "key": key, "code": "unreadable", "path": [key]})
+            texts[key] = None
         else:
             opened[key] = stored.wire(value, source)
-    return opened, errors
+            texts[key] = opened[key]["value"]
+    return opened, texts, errors
 
 
-def _configs(service: Service) -> dict[str, Any]:
-    return {
+def _configs(
+    service: Service, secrets: Mapping[str, str | None] | None, flags: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, Any], list[tuple[str, Failure]]]:
+    """The configs in effect, resolved, and why some are left out. `secrets` None: it may name none."""
+    found = stored_configs(service, using=READER)
+    enabled = {key: bool(flag["enabled"]) for key, flag in flags.items()}
+    values, failures = resolved_configs(found, secrets=secrets, flags=enabled)
+    configs = {
         key: {
             "type": stored.type,
-            "value": orjson.Fragment(delivered_json(stored.value_json)),
+            "value": orjson.Fragment(values[key]),
             "version": stored.version,
             "source": source,
         }
-        for key, (stored, source) in stored_configs(service, using=READER).items()
+        for key, (stored, source) in found.items()
+        if key in values
     }
+    return configs, sorted(failures.items())
 
 
 def _flags(service: Service, now: float) -> tuple[dict[str, Any], int, float]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import environ
 
@@ -29,6 +30,10 @@ NEXUS_REQUIRE_MFA = env.bool("NEXUS_REQUIRE_MFA", default=True)
 # Root keys wrap all other keys. A file keeps them out of process listings and crash dumps.
 NEXUS_ROOT_KEY = env.str("NEXUS_ROOT_KEY", default="")
 NEXUS_ROOT_KEY_FILE = env.str("NEXUS_ROOT_KEY_FILE", default="")
+# Another endpoint of AWS KMS, such as a VPC's; for root keys of the form aws-kms:….
+NEXUS_AWS_KMS_URL = env.str("NEXUS_AWS_KMS_URL", default="")
+# A data key is replaced after so many seals; more than the 2^31 of SPEC 5 are never made.
+NEXUS_DATA_KEY_MAX_USES = env.int("NEXUS_DATA_KEY_MAX_USES", default=2**31)
 
 # Bounds of delivery. 64 MiB hold some 8,000 snapshots of 8 KB in each process.
 NEXUS_SNAPSHOT_CACHE_BYTES = env.int("NEXUS_SNAPSHOT_CACHE_BYTES", default=64 * 1024 * 1024)
@@ -142,6 +147,18 @@ X_FRAME_OPTIONS = "DENY"
 # A secret of 64 KiB is some 88 KiB in base64; a megabyte leaves room for the largest flag definition.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
+# Mail (invitations, notices) goes out by the outbox: smtp+tls://user:password@host:587, or another
+# URL of django-environ. It waits at most so long, well within the lease of a message.
+_mail = env.email_url("EMAIL_URL", default="smtp://localhost:25")
+EMAIL_BACKEND = _mail["EMAIL_BACKEND"]
+EMAIL_HOST, EMAIL_PORT = _mail["EMAIL_HOST"], _mail["EMAIL_PORT"]
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail["EMAIL_HOST_USER"], _mail["EMAIL_HOST_PASSWORD"]
+EMAIL_USE_TLS, EMAIL_USE_SSL = _mail.get("EMAIL_USE_TLS", False), _mail.get("EMAIL_USE_SSL", False)
+EMAIL_FILE_PATH = _mail["EMAIL_FILE_PATH"] or None
+EMAIL_TIMEOUT = 10
+_mail_host = (urlsplit(NEXUS_PUBLIC_URL).hostname if NEXUS_PUBLIC_URL else None) or "localhost"
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default=f"Nexus <nexus@{_mail_host}>")
+
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -180,6 +197,18 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SERVE_PUBLIC": True,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": [],
+    # Fields of one name whose choices differ.
+    "ENUM_NAME_OVERRIDES": {
+        "ProjectRoleEnum": "apps.projects.api.serializers.ROLE_CHOICES",
+        "TenantRoleEnum": "apps.projects.api.serializers.TENANT_ROLE_CHOICES",
+        "ActorTypeEnum": "apps.audit.api.documents.ACTOR_TYPES",
+        # Three sorts of entry have a `type`, each with values of its own.
+        "SecretTypeEnum": "apps.vault.models.SecretType",
+        "ConfigTypeEnum": "apps.vault.models.ConfigType",
+        "FlagTypeEnum": ["boolean", "string", "number", "json"],
+        "ImportFormatEnum": ["dotenv", "json", "yaml"],
+        "ExportFormatEnum": ["sh", "dotenv", "json", "yaml"],
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "PREPROCESSING_HOOKS": ["nexus.schema.only_public_api"],

@@ -47,7 +47,9 @@ STORAGES = {
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 
-EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+# What would be mailed is printed, unless there is a server for it.
+if not env.str("EMAIL_URL", default=""):
+    EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
 
 _broker = NEXUS_VAR / "broker"
 CELERY_BROKER_URL = "filesystem://"

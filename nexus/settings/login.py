@@ -44,6 +44,7 @@ UNFOLD["ACCOUNT"] = {
     "navigation": [
         {"title": "Change password", "link": reverse_lazy("admin:password_change")},
         {"title": "Two-factor log-in", "link": reverse_lazy("admin:two_factor")},
+        {"title": "Access tokens", "link": reverse_lazy("admin:access_tokens")},
     ]
 }
 

@@ -24,6 +24,7 @@ from apps.services.operations import issue_api_key
 from apps.vault.operations import set_config, set_secret
 from tests.conftest import Cast
 from tests.delivery.client import delivering
+from tests.vault.manage import Manage, in_service
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "reader"])
 
@@ -97,6 +98,8 @@ class Doors:
             actor=command, service=cast.backend, slot="secondary", scopes=["read", "write"]
         )
         self.address = str(cast.backend)
+        self.manage = Manage(cast, "mona")
+        self.secrets = in_service(cast.backend, "secrets")
         self.said: list[str] = []
         self.served: list[str] = []
 
@@ -106,6 +109,12 @@ class Doors:
         reply = getattr(Client(), method)(f"/api/v1/secrets{path}", headers=headers, **options)
         text = reply.content.decode()
         (self.served if method == "get" and reply.status_code == 200 else self.said).append(text)
+        return int(reply.status_code)
+
+    def ask_manage(self, method: str, path: str, body: Any = None, **headers: str) -> int:
+        reply = self.manage.ask(method, f"{self.secrets}{path}", body, **headers)
+        shown = method == "post" and path.endswith("/reveal") and reply.status_code == 200
+        (self.served if shown else self.said).append(reply.content.decode())
         return int(reply.status_code)
 
     def run(self, *arguments: str) -> int:
@@ -145,6 +154,58 @@ class Doors:
         assert self.ask("put", "/e", {"value": CANARY}) == 201
         encoded = base64.b64encode(value).decode()
         assert self.ask("put", "/f", {"type": "file", "value": encoded, "file_name": "f"}) == 201
+
+    def write_by_manage(self) -> None:
+        assert self.ask_manage("post", "", {"key": "g", "value": CANARY}, Idempotency_Key="once") == 201
+        assert self.ask_manage("post", "", {"key": "g", "value": CANARY}, Idempotency_Key="once") == 201
+        assert self.ask_manage("put", "/g", {"value": CANARY}, If_Match='"1"') == 200
+        items = [{"key": "h", "value": CANARY}, {"key": "g", "value": CANARY, "row_version": 2}]
+        assert self.ask_manage("patch", "", {"write": items}) == 200
+        assert self.ask_manage("get", "") == 200
+        assert self.ask_manage("get", "/g") == 200
+        for key in ("g", "h"):
+            assert self.ask_manage("post", f"/{key}/reveal") == 200
+        assert self.ask_manage("post", "/g/reveal", {"version": 1}) == 200
+        assert self.ask_manage("patch", "", {"delete": [{"key": "h"}]}) == 200
+
+    def be_refused_by_manage(self) -> None:
+        item = {"key": "g", "value": CANARY}
+        for method, path, body, status in (
+            ("post", "", item, 409),
+            ("post", "", {**item, "key": CANARY + "!"}, 422),
+            ("post", "", {**item, "type": CANARY}, 422),
+            ("post", "", {**item, CANARY: 1}, 422),
+            ("post", "", f'{{"key": "x", "value": "{CANARY}"', 400),
+            ("post", "", f'{{"key": "x", "value": "{CANARY}", "value": "{CANARY}"}}', 422),
+            ("put", "/g", {"value": [CANARY]}, 422),
+            ("put", "/g", {"value": CANARY, "file_name": CANARY + "/"}, 422),
+            ("put", "/g", {"value": CANARY * (LIMIT // len(CANARY) + 1)}, 422),
+            ("put", "/g", {"value": CANARY * (2 * LIMIT)}, 413),
+            ("put", "/g", {"value": CANARY, "final": True}, 422),
+            ("patch", "", {"write": [{**item, "row_version": 9}]}, 412),
+            ("patch", "", {"write": [{**item, "row_version": CANARY}]}, 422),
+            ("patch", "", {"write": [item, item]}, 422),
+            ("patch", "", {"write": [CANARY], "delete": [CANARY]}, 422),
+            ("patch", "", {"write": [item], "delete": [{"key": "nowhere"}]}, 404),
+            ("post", "/g/reveal", {"version": CANARY}, 422),
+            ("post", "/g/reveal", {"version": 99}, 404),
+        ):
+            assert self.ask_manage(method, path, body) == status, (method, path, str(body)[:80])
+        assert self.ask_manage("put", "/g", {"value": CANARY}, If_Match=CANARY) == 422
+        assert self.ask_manage("get", f"?type={CANARY}") == 422
+        # Another body under a key that was used, and people who may not.
+        assert self.ask_manage("post", "", {**item, "key": "other"}, Idempotency_Key="once") == 422
+        for name in ("bob", "vic"):
+            other = Manage(self.cast, name)
+            for method, path, body in (
+                ("post", "", item),
+                ("put", "/g", {"value": CANARY}),
+                ("patch", "", {"write": [item]}),
+                ("post", "/g/reveal", {}),
+            ):
+                reply = other.ask(method, f"{self.secrets}{path}", body)
+                assert reply.status_code in (403, 404)
+                self.said.append(reply.content.decode())
 
     def read(self) -> None:
         for name in "abcdef":
@@ -192,8 +253,10 @@ def test_a_secrets_value_stands_nowhere_but_in_the_answers_that_serve_it(
     doors = Doors(committed_cast, command)
 
     doors.write(monkeypatch, tmp_path)
+    doors.write_by_manage()
     doors.read()
     doors.be_refused()
+    doors.be_refused_by_manage()
 
     assert all(stands_in(CANARY, text.encode()) for text in doors.served)
     places = [*cells(), *files(), *redis_entries(), ("the log", caplog.text.encode())]

@@ -258,6 +258,7 @@ def test_an_event_that_cannot_be_written_undoes_the_change(
         raise RuntimeError("the audit log is full")
 
     monkeypatch.setattr("apps.vault.operations.record", fail)
+    monkeypatch.setattr("apps.vault.reads.record", fail)
     for key in ("old", "new"):
         with pytest.raises(RuntimeError):
             set_secret(actor=command, service=cast.backend, key=key, value=b"two")

@@ -123,6 +123,8 @@ def test_what_allauth_offers_to_strangers_has_no_address() -> None:
     assert {name for name in names if name.startswith(("account_", "mfa_", "socialaccount_"))} == {
         "account_login",
         "account_code",
+        # Of ours: whoever was invited by mail.
+        "account_invitation",
     }
     for path in ("signup/", "password/reset/", "email/", "reauthenticate/", "logout/", "2fa/", ""):
         assert Client().get(f"/accounts/{path}").status_code == 404

@@ -21,7 +21,7 @@ from apps.audit.models import AuditEvent
 from apps.core.actor import Actor
 from apps.core.ids import uuid7
 from apps.services.models import ApiKey, Service, ServiceGrant
-from apps.vault import operations
+from apps.vault import operations, reads
 from apps.vault.models import Secret, SecretType, SecretVersion
 from apps.vault.operations import delete_secret, set_secret
 from tests.conftest import Cast
@@ -212,7 +212,7 @@ def test_no_event_no_value(world: World, monkeypatch: pytest.MonkeyPatch) -> Non
     def broken(**anything: Any) -> None:
         raise RuntimeError("the audit log is away")
 
-    monkeypatch.setattr(operations, "record", broken)
+    monkeypatch.setattr(reads, "record", broken)
     client = entered(world.cast, "carol", raise_request_exception=False)
 
     for data in ({}, {"version": "1"}, {"download": "1"}):
@@ -497,6 +497,42 @@ def test_a_frontends_key_takes_no_scope_and_an_umbrella_no_key(world: World) -> 
     ]
     assert ApiKey.objects.get(service=world.cast.frontend, slot="secondary").scopes == ["read"]
     assert not ApiKey.objects.filter(service=world.cast.umbrella).exists()
+
+
+def test_a_key_is_rotated_by_whom_is_there_and_the_new_one_shown_once(world: World) -> None:
+    client = entered(world.cast, "mona", present=False)
+    old = ApiKey.objects.get(service=world.cast.backend)
+    page = f"/admin/services/apikey/{old.pk}/change/"
+    data = {"overlap_hours": "1", "row_version": str(old.row_version)}
+
+    absent = client.post(page, data)
+    unrotated = ApiKey.objects.filter(service=world.cast.backend).count()
+    client = entered(world.cast, "mona")
+    form = client.get(page).content.decode()
+    shown = client.post(page, data)
+    again = client.post(page, data)
+    wrong = client.post(f"/admin/services/apikey/{_newest(world).pk}/change/", {"overlap_hours": "721"})
+
+    assert urlsplit(absent["Location"]).path == "/admin/presence/"
+    assert unrotated == 1
+    assert 'name="overlap_hours"' in form
+    assert shown.status_code == 200
+    assert "no-store" in shown["Cache-Control"]
+    (text,) = set(KEY.findall(shown.content.decode()))
+    assert text.endswith(_newest(world).last4)
+    old.refresh_from_db()
+    assert old.is_outgoing
+    # The old key's page offers no rotation any more.
+    assert again.status_code == 403
+    assert wrong.status_code == 422
+    tab = client.get(f"/admin/services/service/{world.cast.backend.pk}/change/?tab=keys").content.decode()
+    assert "outgoing" in tab
+    assert text[8:40] not in tab
+    assert ApiKey.objects.filter(service=world.cast.backend).count() == 2
+
+
+def _newest(world: World) -> ApiKey:
+    return ApiKey.objects.filter(service=world.cast.backend, is_outgoing=False).latest("created_at")
 
 
 def test_a_new_operators_password_stands_in_one_answer_and_nowhere_else(

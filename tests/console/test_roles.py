@@ -37,6 +37,8 @@ delete-service-by-django  ✓     ✓    403  403  403  ✓     404
 
 issue-key-production      ✓     ✓    403  403  403  ✓     404
 issue-key-develop         ✓     ✓    403  403  403  ✓     404
+rotate-key-production     ✓     ✓    404  404  404  ✓     404
+rotate-key-develop        ✓     ✓    404  404  404  ✓     404
 revoke-key-production     ✓     ✓    404  404  404  ✓     404
 revoke-key-develop        ✓     ✓    404  404  404  ✓     404
 
@@ -216,6 +218,7 @@ def addresses(world: World) -> dict[str, tuple[str, dict[str, Any]]]:
                 f"/admin/services/apikey/add/{parent}",
                 {"slot": "secondary", "scopes": ["read", "destroy"]},
             ),
+            f"rotate-key-{where}": (_page("services/apikey", key), {"overlap_hours": "24"}),
             f"revoke-key-{where}": (_page("services/apikey", key, "act/revoke/"), {}),
             f"add-secret-{where}": (f"/admin/vault/secret/add/{parent}", {"key": "new.one", "value": "x"}),
             f"write-secret-{where}": (
@@ -303,7 +306,10 @@ def test_each_role_does_what_its_row_says_and_nothing_else(world: World, act: st
         if expected == "✓":
             events = AuditEvent.objects.count()
             answer = client.post(url, data)
-            assert answer.status_code == (200 if act.startswith("issue-key") else 302), (act, who)
+            assert answer.status_code == (200 if act.startswith(("issue-key", "rotate-key")) else 302), (
+                act,
+                who,
+            )
             new = AuditEvent.objects.order_by("time")[events:]
             assert [event.outcome for event in new] == ["success"], (act, who)
             assert new[0].actor_name == f"{who}@example.org"

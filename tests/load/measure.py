@@ -184,9 +184,16 @@ def per_cpu_second(loads: Sequence[Load]) -> float:
     return sum(load.requests for load in loads) / sum(load.cpu_seconds for load in loads)
 
 
-def run_wrk(server: Server, url: str, headers: Mapping[str, str], *, seconds: int) -> Load:
-    """Closed-loop load by one thread and 64 connections. Raises HarnessError on any failed request."""
-    command = ["wrk", "-t1", f"-c{WRK_CONNECTIONS}", f"-d{seconds}s", "-s", str(_WRK_SCRIPT)]
+def run_wrk(
+    server: Server,
+    url: str,
+    headers: Mapping[str, str],
+    *,
+    seconds: int,
+    connections: int = WRK_CONNECTIONS,
+) -> Load:
+    """Closed-loop load by one thread. Raises HarnessError on any failed request."""
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(_WRK_SCRIPT)]
     for name, value in headers.items():
         command += ["-H", f"{name}: {value}"]
     steal_before, cpu_before = steal_ticks(), server.cpu_seconds()

@@ -56,7 +56,7 @@ def _granian(app: str, port: int) -> list[str]:
     return [*command, "--host", "127.0.0.1", "--port", str(port), app]
 
 
-def _once_ready(server: Server, is_ready: Callable[[], bool], *, seconds: float) -> Server:
+def once_ready(server: Server, is_ready: Callable[[], bool], *, seconds: float) -> Server:
     """The server when it is ready; what does not become ready is stopped."""
     try:
         server.wait_until(is_ready, seconds=seconds)
@@ -75,7 +75,7 @@ def start_up(var: Path, log: Path) -> tuple[Server, int]:
     command = [sys.executable, "manage.py", "up"]
     server = Server("manage.py up", command, cwd=ROOT, env=nexus_environment(var, port), log=log)
     # Needs no key: 401 too is an answer. The first start migrates and makes the server's keys.
-    return _once_ready(server, lambda: fetch(port, {}).status < 500, seconds=120), port
+    return once_ready(server, lambda: fetch(port, {}).status < 500, seconds=120), port
 
 
 def seed_installation(var: Path, work: Path, *, services: int, warm: int, body_bytes: int) -> list[str]:
@@ -117,14 +117,14 @@ def start_nexus(var: Path, key: str, log: Path) -> tuple[Server, int]:
     port = free_port()
     environment = nexus_environment(var, port)
     server = Server("nexus", _granian("nexus.asgi:application", port), cwd=ROOT, env=environment, log=log)
-    return _once_ready(server, lambda: fetch(port, {KEY_HEADER: key}).status == 200, seconds=60), port
+    return once_ready(server, lambda: fetch(port, {KEY_HEADER: key}).status == 200, seconds=60), port
 
 
 def start_bare(answers_file: Path, key: str, log: Path) -> tuple[Server, int]:
     port = free_port()
     environment = {**_clean_environment(), "NEXUS_BENCH_ANSWER": str(answers_file)}
     server = Server("bare", _granian("tests.load.bare_asgi:app", port), cwd=ROOT, env=environment, log=log)
-    return _once_ready(server, lambda: fetch(port, {KEY_HEADER: key}).status == 200, seconds=60), port
+    return once_ready(server, lambda: fetch(port, {KEY_HEADER: key}).status == 200, seconds=60), port
 
 
 _NGINX = """\
@@ -190,7 +190,7 @@ def start_nginx(answers: Answers, folder: Path, log: Path) -> tuple[Server, int]
     )
     command = [program, "-e", "stderr", "-p", str(folder), "-c", str(config)]
     server = Server("nginx", command, cwd=folder, env=_clean_environment(), log=log)
-    return _once_ready(server, lambda: fetch(port, {}).status == 200, seconds=20), port
+    return once_ready(server, lambda: fetch(port, {}).status == 200, seconds=20), port
 
 
 def _quoted(value: str) -> str:

@@ -43,6 +43,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "secret:list": (AND_BOB, MANAGERS),
     "secret:write": (AND_BOB, MANAGERS),
     "secret:reveal": (AND_BOB, MANAGERS),
+    "secret:destroy": (AND_BOB, MANAGERS),
     "config:read": (EVERYBODY, EVERYBODY),
     "config:write": (AND_BOB, MANAGERS),
     "flag:read": (EVERYBODY, EVERYBODY),

@@ -128,8 +128,9 @@ def test_deactivation_ends_sessions_and_tokens_at_once(cast: Cast) -> None:
 # ---- tenants
 
 
-# By hand from SPEC 3: owners change, finance and members see, others find nothing.
-SEES_TENANT = {"alice", "mona", "bob", "tess", "vic", "carol", "finn"}
+# By hand from SPEC 3: owners change, finance and members see, others find nothing; Sue, a superuser, sees
+# that the tenant is there and in what state, and nothing in it.
+SEES_TENANT = {"alice", "mona", "bob", "tess", "vic", "carol", "finn", "sue"}
 
 
 @pytest.mark.parametrize("name", PEOPLE)

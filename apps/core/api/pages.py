@@ -14,6 +14,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 
+from apps.core import prepared
 from apps.core.errors import InvalidInput
 
 LIMIT_DEFAULT, LIMIT_MAX = 50, 200
@@ -65,10 +66,18 @@ def _filter_schema(each: Any) -> dict[str, Any]:
 
 
 def _filtered(request: Request, rows: Any, filters: type[FilterSet]) -> Any:
+    if not any(name in request.query_params for name in filters.base_filters):
+        return rows
     asked = filters(request.query_params, queryset=rows)
-    if not asked.is_valid():
+    wrong = set() if asked.is_valid() else set(asked.form.errors)
+    for name, each in filters.base_filters.items():
+        # Django reads any other word as no answer, and the filter would be passed over in silence.
+        given = request.query_params.get(name, "true")
+        if type(each).__name__ == "BooleanFilter" and given not in ("true", "false"):
+            wrong.add(name)
+    if wrong:
         # Not the form's words: they repeat what came.
-        raise InvalidInput({name: ["This filter takes no such value."] for name in asked.form.errors})
+        raise InvalidInput({name: ["This filter takes no such value."] for name in sorted(wrong)})
     return asked.qs
 
 
@@ -96,14 +105,14 @@ def _order(request: Request, allowed: Sequence[str]) -> str:
     return order
 
 
-def _cursor(order: str, row: Any) -> str:
+def _cursor(order: str, row: Any, key: str) -> str:
     value = getattr(row, order.removeprefix("-"))
     text = value.isoformat() if isinstance(value, datetime) else value
-    data = json.dumps([order, text, str(row.id)], separators=(",", ":"))
+    data = json.dumps([order, text, str(getattr(row, key))], separators=(",", ":"))
     return base64.urlsafe_b64encode(data.encode()).decode().rstrip("=")
 
 
-def _after(model: type[models.Model], cursor: str, order: str) -> Q:
+def _after(model: type[models.Model], cursor: str, order: str, key: str) -> Q:
     """What comes after the row that `cursor` names. Raises InvalidInput for a cursor of other make."""
     refusal = InvalidInput.of("cursor", "Send `next` of the page before, with the same ordering.")
     try:
@@ -113,50 +122,73 @@ def _after(model: type[models.Model], cursor: str, order: str) -> Q:
             raise refusal
         name = order.removeprefix("-")
         value = cast(Any, model._meta.get_field(name)).to_python(text)
-        pk = model._meta.pk.to_python(pk)
+        pk = cast(Any, model._meta.pk if key == "id" else model._meta.get_field(key)).to_python(pk)
     except (ValueError, TypeError, ValidationError):
         # Base64 and UTF-8 refuse by kinds of ValueError, a column by Django's ValidationError.
         raise refusal from None
     if made_for != order:
         raise refusal
     beyond = "lt" if order.startswith("-") else "gt"
-    return Q(**{f"{name}__{beyond}": value}) | Q(**{name: value, f"pk__{beyond}": pk})
+    return Q(**{f"{name}__{beyond}": value}) | Q(**{name: value, f"{key}__{beyond}": pk})
 
 
 def paged(
     request: Request,
-    rows: "models.QuerySet[Any, M]",
+    rows: "models.QuerySet[Any, M] | prepared.Source",
     show: Callable[[M], Mapping[str, Any]],
     *,
     orderings: Sequence[str],
     search: Sequence[str] = (),
     filters: type[FilterSet] | None = None,
     parameters: Sequence[str] = (),
+    key: str = "id",
 ) -> dict[str, Any]:
     """One page of `rows`, each drawn by `show`.
 
     `rows` are models, or named tuples of `values_list(…, named=True)` with `id` and the columns of
     `orderings`. Those are the columns that may be asked for, the first by default; rows that are
     equal in it follow their ids, so that a page neither repeats nor skips one. `parameters` are
-    further ones that the view itself reads. One query.
+    further ones that the view itself reads, `key` is the column of the ids. One query.
+
+    Of a `Source` the first page of the whole list is asked without building its query anew.
     """
     _require_known(request, filters, parameters)
     limit, order = _limit(request), _order(request, orderings)
+    found: Any
+    if isinstance(rows, prepared.Source):
+        if request.query_params.keys() <= {"limit", "ordering"}:
+            return _shown(_first_page(rows, order, limit), show, order, limit, key)
+        found = rows.queryset()
+    else:
+        found = rows
     text = request.query_params.get("search", "").strip()
     if text and search:
-        found = Q()
+        named = Q()
         for column in search:
-            found |= Q(**{f"{column}__icontains": text})
-        rows = rows.filter(found)
+            named |= Q(**{f"{column}__icontains": text})
+        found = found.filter(named)
     if filters is not None:
-        rows = _filtered(request, rows, filters)
+        found = _filtered(request, found, filters)
     cursor = request.query_params.get("cursor")
     if cursor is not None:
-        rows = rows.filter(_after(rows.model, cursor, order))
-    pk = "-pk" if order.startswith("-") else "pk"
-    page = list(rows.order_by(order, pk)[: limit + 1])
+        found = found.filter(_after(found.model, cursor, order, key))
+    return _shown(list(_ordered(found, order, key)[: limit + 1]), show, order, limit, key)
+
+
+def _first_page(source: prepared.Source, order: str, limit: int) -> list[Any]:
+    def build(*arguments: prepared.Argument) -> Any:
+        return _ordered(source.build(*arguments), order, "pk")[: limit + 1]
+
+    return prepared.fetch((source.name, order, limit), build, *source.arguments)
+
+
+def _ordered(rows: Any, order: str, key: str) -> Any:
+    return rows.order_by(order, f"-{key}" if order.startswith("-") else key)
+
+
+def _shown(page: list[Any], show: Callable[[Any], Any], order: str, limit: int, key: str) -> dict[str, Any]:
     more = len(page) > limit
     return {
         "results": [show(row) for row in page[:limit]],
-        "next": _cursor(order, page[limit - 1]) if more else None,
+        "next": _cursor(order, page[limit - 1], key) if more else None,
     }

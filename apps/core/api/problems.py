@@ -78,7 +78,14 @@ def _flat(detail: Any, path: str = "") -> dict[str, list[str]]:
         for number, inner in enumerate(detail):
             found.update(_flat(inner, f"{path}.{number}".strip(".")))
         return found
-    return {path: [str(message) for message in (detail if isinstance(detail, list) else [detail])]}
+    return {path: [_said(message) for message in (detail if isinstance(detail, list) else [detail])]}
+
+
+def _said(message: Any) -> str:
+    # DRF's own words for a wrong choice quote it, and it may be a value in a wrong place.
+    return (
+        "This is none of the choices." if getattr(message, "code", "") == "invalid_choice" else str(message)
+    )
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:

@@ -1,3 +1,8 @@
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from apps.flags.api import views
+
+urlpatterns = [
+    path("services/<uuid:service_id>/flags", views.FlagsView.as_view(), name="manage_flags"),
+    path("services/<uuid:service_id>/flags/<str:key>", views.FlagView.as_view(), name="manage_flag"),
+]

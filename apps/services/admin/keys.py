@@ -1,4 +1,4 @@
-"""API keys in the console: issued and shown once, listed by their ends, revoked."""
+"""API keys in the console: issued and shown once, listed by their ends, rotated, revoked."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from apps.core.access import SCOPE_PERMISSIONS, allows
+from apps.core.access import SCOPE_PERMISSIONS, is_present, permitted
 from apps.core.actor import Actor
 from apps.core.admin import (
     Act,
@@ -20,6 +20,7 @@ from apps.core.admin import (
     actor_of,
     add_url,
     page_url,
+    presence_redirect,
     stand_in,
     values_filter,
 )
@@ -38,6 +39,7 @@ from apps.core.pages import (
 )
 from apps.services import operations
 from apps.services.models import ApiKey, Kind, Service, Slot
+from apps.services.operations.keys import OVERLAP_DEFAULT_SECONDS, OVERLAP_MAX_SECONDS
 from apps.services.tabs import ServiceTab, TabContent, register_tab, tab_url
 
 
@@ -82,13 +84,58 @@ class ApiKeyForm(OperationForm):
         )
 
 
+class RotateForm(OperationForm):
+    """A new key in the place of this one; its text is shown once."""
+
+    title = "Rotate"
+    submit_label = "Rotate the key"
+    needs_presence = True
+
+    overlap_hours = forms.IntegerField(
+        min_value=0,
+        max_value=OVERLAP_MAX_SECONDS // 3600,
+        initial=OVERLAP_DEFAULT_SECONDS // 3600,
+        help_text="How long the old key works beside the new one. 0: it is revoked at once.",
+    )
+    row_version = forms.IntegerField(required=False, widget=forms.HiddenInput)
+
+    def prepare(self) -> None:
+        self.initial.setdefault("row_version", self.instance.row_version)
+
+    def operate(self) -> tuple[ApiKey, str]:
+        given = self.cleaned_data
+        return operations.rotate_api_key(
+            actor=self.actor,
+            key=self.instance,
+            overlap_seconds=given["overlap_hours"] * 3600,
+            expected_row_version=given["row_version"],
+        )
+
+
 def _revoke(actor: Actor, key: ApiKey) -> str:
-    revoked = operations.revoke_api_key(actor=actor, service=key.service, slot=key.slot)
-    return f"The {key.slot} slot of {key.service.slug} is empty ({len(revoked)} revoked)."
+    ended = operations.end_api_key(actor=actor, key=key)
+    if key.is_outgoing:
+        return f"The key {key} is revoked; the one that replaced it works on."
+    return f"The {key.slot} slot of {key.service.slug} is empty ({len(ended)} revoked)."
+
+
+def _explain_revoke(actor: Actor, key: ApiKey) -> list[str]:
+    if key.is_outgoing:
+        what = f"The key {key} is refused everywhere within 2 seconds; the one that replaced it works on."
+    else:
+        what = (
+            f"The {key.slot} slot of {key.service} is emptied: the key {key} and one that it replaces "
+            "are refused everywhere within 2 seconds, and their streams close."
+        )
+    return [what, "This cannot be undone."]
+
+
+def _is_unrevoked(key: ApiKey) -> bool:
+    return key.revoked_at is None
 
 
 def _is_current(key: ApiKey) -> bool:
-    return key.revoked_at is None
+    return key.revoked_at is None and not key.is_outgoing
 
 
 @admin.register(ApiKey)
@@ -98,18 +145,16 @@ class ApiKeyAdmin(OperationAdmin):
     add_permission = "api_key:issue"
     parent_model = Service
     parent_permission = "service:read"
+    change_form = RotateForm
+    change_permission = "api_key:issue"
     acts = {
         "revoke": Act(
             "Revoke",
             "api_key:revoke",
             _revoke,
-            lambda actor, key: [
-                f"The {key.slot} slot of {key.service} is emptied: the key {key} and one that it replaces "
-                "are refused everywhere within 2 seconds, and their streams close.",
-                "This cannot be undone.",
-            ],
+            _explain_revoke,
             tone="danger",
-            offered=_is_current,
+            offered=_is_unrevoked,
             returns=lambda key: tab_url(key.service, "keys"),
         )
     }
@@ -145,9 +190,22 @@ class ApiKeyAdmin(OperationAdmin):
                 ("Created", when(key.created_at)),
                 ("Last used", when(key.last_used_at)),
                 ("Expires", when(key.expires_at)),
+                ("Replaced, works until", when(key.ends_at, never="not replaced")),
                 ("Revoked", when(key.revoked_at, never="no")),
             ],
         )
+
+    def form_for(self, request: HttpRequest, obj: ApiKey) -> type[OperationForm] | None:
+        return super().form_for(request, obj) if _is_current(obj) else None
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponseBase:
+        if request.method == "POST" and not is_present(actor_of(request)):
+            key = self.visible(request, object_id)
+            if self.form_for(request, key):
+                return presence_redirect(page_url(key))
+        return super().change_view(request, object_id, form_url, extra_context)
 
     def made(self, request: HttpRequest, form: OperationForm, made: Any) -> HttpResponseBase:
         """Show the text in this very answer: it is kept nowhere, so there is no page to go to."""
@@ -170,15 +228,25 @@ def key_state(key: ApiKey) -> SafeString:
     if key.expires_at and key.expires_at <= now:
         return badge("expired", Tone.DANGER)
     if key.is_outgoing:
-        return badge("outgoing", Tone.WARNING)
+        ended = key.ends_at is not None and key.ends_at <= now
+        return badge("ended", Tone.PLAIN) if ended else badge("outgoing", Tone.WARNING)
     return badge("in use", Tone.GOOD) if key.last_used_at else badge("never used", Tone.INFO)
+
+
+def _key_buttons(key: ApiKey, held: frozenset[str]) -> list[Button]:
+    found = []
+    if _is_current(key) and "api_key:issue" in held:
+        found.append(Button("Rotate", page_url(key), about=str(key)))
+    if _is_unrevoked(key) and "api_key:revoke" in held:
+        found.append(Button("Revoke", act_url(key, "revoke"), "danger", about=str(key)))
+    return found
 
 
 def _keys_tab(request: HttpRequest, service: Service) -> TabContent:
     actor = actor_of(request)
     keys = service.api_keys.order_by("revoked_at", "slot", "-created_at")
     shown = [*keys.filter(revoked_at=None), *keys.exclude(revoked_at=None).order_by("-revoked_at")[:20]]
-    may_revoke = allows(actor, "api_key:revoke", service)
+    held = permitted(actor, {"api_key:issue", "api_key:revoke"}, service)
     taken = {key.slot for key in shown if key.revoked_at is None}
     rows = [
         Row(
@@ -191,9 +259,7 @@ def _keys_tab(request: HttpRequest, service: Service) -> TabContent:
                 when(key.last_used_at),
                 when(key.expires_at),
             ],
-            [Button("Revoke", act_url(key, "revoke"), "danger", about=str(key))]
-            if may_revoke and key.revoked_at is None
-            else (),
+            _key_buttons(key, held),
         )
         for key in shown
     ]
@@ -208,7 +274,7 @@ def _keys_tab(request: HttpRequest, service: Service) -> TabContent:
                 buttons=[Button("Issue a key", add_url(ApiKey, service, slot=free[0]), "primary")]
                 if free
                 else (),
-                note="" if free else "Both slots are taken: revoke one before you issue another.",
+                note="" if free else "Both slots are taken: rotate a key to replace it, or revoke one.",
             )
         ]
     )

@@ -1,21 +1,45 @@
 from django.urls import path
 
-from apps.tenancy.api import views
+from apps.tenancy.api.views import access_tokens, members, operators, service_accounts, tenants
+
+_TENANT = "tenants/<uuid:tenant_id>"
+_OPERATOR = "operators/<uuid:operator_id>"
 
 urlpatterns = [
-    path("tenants", views.TenantsView.as_view(), name="manage_tenants"),
-    path("tenants/<uuid:tenant_id>", views.TenantView.as_view(), name="manage_tenant"),
-    path("tenants/<uuid:tenant_id>/members", views.TenantMembersView.as_view(), name="manage_tenant_members"),
+    path("tenants", tenants.TenantsView.as_view(), name="manage_tenants"),
+    path(_TENANT, tenants.TenantView.as_view(), name="manage_tenant"),
+    path(f"{_TENANT}/restore", tenants.TenantRestoreView.as_view(), name="manage_tenant_restore"),
+    path(f"{_TENANT}/break-glass", members.BreakGlassView.as_view(), name="manage_break_glass"),
+    path(f"{_TENANT}/members", members.TenantMembersView.as_view(), name="manage_tenant_members"),
     path(
-        "tenants/<uuid:tenant_id>/service-accounts",
-        views.ServiceAccountsView.as_view(),
+        f"{_TENANT}/members/<uuid:member_id>",
+        members.TenantMemberView.as_view(),
+        name="manage_tenant_member",
+    ),
+    path(
+        f"{_TENANT}/service-accounts",
+        service_accounts.ServiceAccountsView.as_view(),
         name="manage_service_accounts",
     ),
     path(
-        "tenants/<uuid:tenant_id>/service-accounts/<uuid:account_id>",
-        views.ServiceAccountView.as_view(),
+        f"{_TENANT}/service-accounts/<uuid:account_id>",
+        service_accounts.ServiceAccountView.as_view(),
         name="manage_service_account",
     ),
-    path("access-tokens", views.AccessTokensView.as_view(), name="manage_access_tokens"),
-    path("access-tokens/<uuid:token_id>", views.AccessTokenView.as_view(), name="manage_access_token"),
+    path("access-tokens", access_tokens.AccessTokensView.as_view(), name="manage_access_tokens"),
+    path(
+        "access-tokens/<uuid:token_id>", access_tokens.AccessTokenView.as_view(), name="manage_access_token"
+    ),
+    path("operators", operators.OperatorsView.as_view(), name="manage_operators"),
+    path(_OPERATOR, operators.OperatorView.as_view(), name="manage_operator"),
+    path(
+        f"{_OPERATOR}/deactivate",
+        operators.OperatorDeactivateView.as_view(),
+        name="manage_deactivate_operator",
+    ),
+    path(
+        f"{_OPERATOR}/reactivate",
+        operators.OperatorReactivateView.as_view(),
+        name="manage_reactivate_operator",
+    ),
 ]

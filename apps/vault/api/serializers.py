@@ -1,24 +1,9 @@
 """The shape of bodies; rules are the operations'."""
 
-from typing import Any
-
 from rest_framework import serializers
 
+from apps.services.api.entries import ExactText
 from apps.vault.models import SecretType
-
-
-class ExactText(serializers.CharField):
-    """A string as it came: nothing is trimmed, and a number is not a string."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(allow_blank=True, trim_whitespace=False, **options)
-        # A secret may hold any character, U+0000 included: it is stored as bytes.
-        self.validators = []
-
-    def to_internal_value(self, data: Any) -> str:
-        if not isinstance(data, str):
-            self.fail("invalid")
-        return str(data)
 
 
 class SecretWriteSerializer(serializers.Serializer[dict[str, str]]):

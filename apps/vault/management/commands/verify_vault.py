@@ -4,14 +4,17 @@ from typing import Any
 
 from apps.core.actor import Actor
 from apps.core.commands import VERIFICATION_FAILED, NexusCommand
-from apps.vault.verification import verify_vault
+from apps.core.progress import Progress
+from apps.vault.verification import count_sealed, verify_vault
 
 
 class Command(NexusCommand):
     help = "Open everything that is stored sealed, and report what fails."
 
     def operate(self, actor: Actor, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
-        found = verify_vault()
+        progress = Progress(self.stderr, count_sealed(), "values")
+        found = verify_vault(on_value=progress)
+        progress.end()
         result = {"opened": found.opened, "failed": found.failed, "unanchored": found.unanchored}
         if found.failed:
             return (

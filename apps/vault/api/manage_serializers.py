@@ -1,0 +1,99 @@
+"""The shape of bodies and answers of /manage; rules are the operations'."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from apps.services.api.entries import DeletionSerializer, ExactSerializer, ExactText, items_of
+from apps.vault.models import ConfigType, SecretType
+from apps.vault.values import DESCRIPTION_MAX_LENGTH
+
+
+def _choice(choices: Any) -> Any:
+    # The framework's words repeat what came: a value put into the wrong member, for one.
+    message = f"Choose one of {', '.join(choices.values)}."
+    return serializers.ChoiceField(
+        choices=choices.choices, required=False, error_messages={"invalid_choice": message}
+    )
+
+
+class _WriteSerializer(ExactSerializer):
+    description = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        max_length=DESCRIPTION_MAX_LENGTH,
+        help_text="Of this version: why it changed. Everybody who lists keys reads it.",
+    )
+    final = serializers.BooleanField(required=False, help_text="Of an umbrella: no child replaces it.")
+
+
+class SecretPutSerializer(_WriteSerializer):
+    type = _choice(SecretType)
+    value = ExactText(help_text="Text, or a file's bytes in base64.")
+    file_name = serializers.CharField(required=False, allow_blank=True, max_length=255)
+
+
+class SecretCreateSerializer(SecretPutSerializer):
+    key = ExactText()
+
+
+class SecretBulkItemSerializer(SecretCreateSerializer):
+    row_version = serializers.IntegerField(required=False, min_value=1)
+
+
+class SecretBulkSerializer(serializers.Serializer[dict[str, Any]]):
+    write = items_of(SecretBulkItemSerializer)
+    delete = items_of(DeletionSerializer)
+
+
+class RevealSerializer(serializers.Serializer[dict[str, Any]]):
+    version = serializers.IntegerField(required=False, min_value=1, max_value=2**31 - 1)
+
+
+class RevealedSerializer(serializers.Serializer[dict[str, Any]]):
+    key = serializers.CharField()
+    type = serializers.ChoiceField(choices=SecretType.choices)
+    version = serializers.IntegerField(min_value=1)
+    file_name = serializers.CharField()
+    value = serializers.CharField(help_text="Text, or a file's bytes in base64.")
+
+
+class _EntrySerializer(serializers.Serializer[dict[str, Any]]):
+    id = serializers.UUIDField()
+    key = serializers.CharField()
+    version = serializers.IntegerField(min_value=1)
+    final = serializers.BooleanField()
+    size_bytes = serializers.IntegerField(min_value=0)
+    description = serializers.CharField(help_text="Of the active version, as created_by.")
+    created_by = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+    row_version = serializers.IntegerField(min_value=1)
+
+
+class ManagedSecretSerializer(_EntrySerializer):
+    type = serializers.ChoiceField(choices=SecretType.choices)
+    file_name = serializers.CharField()
+
+
+class ManagedConfigSerializer(_EntrySerializer):
+    type = serializers.ChoiceField(choices=ConfigType.choices)
+    value = serializers.JSONField(allow_null=True, help_text="As it was written, templates unresolved.")
+
+
+class ConfigPutSerializer(_WriteSerializer):
+    type = _choice(ConfigType)
+    value = serializers.JSONField(allow_null=True, help_text="A value of the type.")
+
+
+class ConfigCreateSerializer(ConfigPutSerializer):
+    key = ExactText()
+
+
+class ConfigBulkItemSerializer(ConfigCreateSerializer):
+    row_version = serializers.IntegerField(required=False, min_value=1)
+
+
+class ConfigBulkSerializer(serializers.Serializer[dict[str, Any]]):
+    write = items_of(ConfigBulkItemSerializer)
+    delete = items_of(DeletionSerializer)
