@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import hypothesis
 import pytest
 from django.core.cache import cache
 from django.db import connections
 from django.test import TransactionTestCase
 from django.utils import timezone
+from hypothesis import HealthCheck
 from pytest_django import DjangoDbBlocker
 
 from apps.audit.operations import forget_coalesced
@@ -28,6 +30,10 @@ from apps.services.operations import create_service, issue_api_key
 from apps.tenancy.models import Tenant, User
 from apps.tenancy.operations import create_operator, create_tenant, set_tenant_member
 from tests.plugins.stage import Stage
+
+# How long a machine takes to think of an example says nothing of what is tested.
+hypothesis.settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis.settings.load_profile("suite")
 
 ORIGIN = Origin(address="192.0.2.7", user_agent="tests", request_id="request-0001")
 
