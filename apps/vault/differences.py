@@ -66,7 +66,8 @@ def _unified(before: Sequence[str], after: Sequence[str]) -> list[str]:
     end = _alike(zip(reversed(before[start:]), reversed(after[start:]), strict=False))
     first = max(0, start - _CONTEXT_LINES)
     old, new = (lines[first : len(lines) - max(0, end - _CONTEXT_LINES)] for lines in (before, after))
-    matcher = difflib.SequenceMatcher(None, old, new)
+    # `opcodes` is what the matcher would find; types do not know of it.
+    matcher: Any = difflib.SequenceMatcher(None, old, new)
     if max(len(old), len(new)) > _COMPARED_LINES_MAX:
         matcher.opcodes = list(_replaced(old, new, start - first, min(end, _CONTEXT_LINES)))
     lines = []
