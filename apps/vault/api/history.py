@@ -1,6 +1,6 @@
 """Versions, renaming and bringing back of secrets and configs in the management API."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from uuid import UUID
@@ -112,10 +112,9 @@ class _Version(_HistoryView):
 
 
 class _WritesView(_HistoryView):
-    show: ClassVar[Callable[[operations.Written], dict[str, Any]]]
-
     def answer(self, written: operations.Written) -> Response:
-        return tagged(written.entry, self.show(written))
+        show = manage_secrets.show_written if self.of is SECRETS else manage_configs.show_written
+        return tagged(written.entry, show(written))
 
 
 class _RestoreVersion(_WritesView):
@@ -209,7 +208,6 @@ class SecretVersionView(SecretsDoor, _Version):
 )
 class RestoreSecretVersionView(SecretsDoor, _RestoreVersion):
     of = SECRETS
-    show = staticmethod(manage_secrets.show_written)
 
 
 @extend_schema_view(
@@ -223,7 +221,6 @@ class RestoreSecretVersionView(SecretsDoor, _RestoreVersion):
 )
 class RenameSecretView(SecretsDoor, _Rename):
     of = SECRETS
-    show = staticmethod(manage_secrets.show_written)
 
 
 @extend_schema_view(
@@ -237,7 +234,6 @@ class RenameSecretView(SecretsDoor, _Rename):
 )
 class RestoreSecretView(SecretsDoor, _Restore):
     of = SECRETS
-    show = staticmethod(manage_secrets.show_written)
 
 
 @extend_schema_view(
@@ -276,7 +272,6 @@ class ConfigVersionView(ConfigsDoor, _Version):
 )
 class RestoreConfigVersionView(ConfigsDoor, _RestoreVersion):
     of = CONFIGS
-    show = staticmethod(manage_configs.show_written)
 
 
 @extend_schema_view(
@@ -290,7 +285,6 @@ class RestoreConfigVersionView(ConfigsDoor, _RestoreVersion):
 )
 class RenameConfigView(ConfigsDoor, _Rename):
     of = CONFIGS
-    show = staticmethod(manage_configs.show_written)
 
 
 @extend_schema_view(
@@ -304,7 +298,6 @@ class RenameConfigView(ConfigsDoor, _Rename):
 )
 class RestoreConfigView(ConfigsDoor, _Restore):
     of = CONFIGS
-    show = staticmethod(manage_configs.show_written)
 
 
 class DiffSecretsView(SecretsDoor, _HistoryView):
