@@ -32,6 +32,10 @@ PARAMETERS: dict[str, Callable[[Cast], object]] = {
 }
 
 
+# What an address cannot be asked without.
+QUERIES = {"GET services/{service_id}/configs/{key}/diff": "?left=1&right=1"}
+
+
 def _users(count: int) -> list[User]:
     return User.objects.bulk_create(User(email=f"{uuid7()}@example.org") for _ in range(count))
 
