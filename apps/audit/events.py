@@ -74,6 +74,7 @@ class Action(StrEnum):
     SECRET_DELETED = "secret.deleted"  # noqa: S105 - the name of an action
     SECRET_RESTORED = "secret.restored"  # noqa: S105 - the name of an action
     SECRET_RENAMED = "secret.renamed"  # noqa: S105 - the name of an action
+    SECRET_REMINDERS_SET = "secret.reminders_set"  # noqa: S105 - the name of an action
     SECRET_COMPARED = "secret.compared"  # noqa: S105 - the name of an action
     SECRET_REENCRYPTED = "secret.reencrypted"  # noqa: S105 - the name of an action
     SECRET_PURGED = "secret.purged"  # noqa: S105 - the name of an action
@@ -92,6 +93,7 @@ class Action(StrEnum):
     FLAG_CREATED = "flag.created"
     FLAG_UPDATED = "flag.updated"
     FLAG_DELETED = "flag.deleted"
+    FLAG_RESTORED = "flag.restored"
     FLAG_PURGED = "flag.purged"
     # Archives
     BACKUP_MADE = "backup.made"

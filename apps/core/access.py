@@ -147,6 +147,7 @@ CREDENTIAL_CEILINGS: Mapping[ActorType, frozenset[str]] = {
 SYSTEM_TASK_PERMISSIONS: Mapping[str, frozenset[str]] = {
     "sweep_outbox": frozenset(),
     "prune_changes": frozenset(),
+    "remind_of_secrets": frozenset({"secret:list"}),
     "purge_deleted": frozenset({"tenant:delete", "project:delete", "service:manage"}),
 }
 

@@ -12,7 +12,7 @@ from apps.audit.events import Action
 from apps.audit.operations import record
 from apps.core.actor import Actor
 from apps.core.changes import ChangeEvent, bump
-from apps.core.errors import InvalidInput
+from apps.core.errors import InvalidInput, NotFound
 from apps.core.names import require_entry_key
 from apps.flags.definition import FlagDefinition, InvalidDefinition, parse_definition
 from apps.flags.models import Flag
@@ -188,6 +188,29 @@ def drop_flag(actor: Actor, opened: Opened[Flag], precondition: Precondition, *,
     entries.soft_delete(flag)
     record(actor=actor, action=Action.FLAG_DELETED, target=flag.audit_target())
     bump(origin=service, services=service.readers(), event=ChangeEvent.FLAG_DELETED, key=opened.key)
+    return flag
+
+
+@transaction.atomic
+def restore_flag(
+    *, actor: Actor, service: Service, key: str, expected_row_version: int | None = None
+) -> Flag:
+    """Bring a softly deleted flag back as it was, its state included.
+
+    Raises NotPermitted, NotFound, VersionConflict, Conflict for one that is not deleted or whose 30 days
+    are over, and QuotaExceeded.
+    """
+    opened = _open(actor, service, key)
+    flag = opened.entry
+    if flag is None:
+        raise NotFound(f"{opened.service} has no flag {key} of its own.")
+    Precondition(row_version=expected_row_version).require(flag, live=True)
+    entries.require_restorable(flag)
+    opened.require_place("flags")
+    entries.revive(flag)
+    flag.save(update_fields=["deleted_at", "purge_after"])
+    record(actor=actor, action=Action.FLAG_RESTORED, target=flag.audit_target())
+    bump(origin=opened.service, services=opened.service.readers(), event=ChangeEvent.FLAG_UPDATED, key=key)
     return flag
 
 

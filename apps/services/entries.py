@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from apps.core.access import ScopedQuerySet, refusal, rights_of, with_rights
 from apps.core.actor import Actor
-from apps.core.errors import AlreadyExists, HasDependants, InvalidInput, NotFound, VersionConflict
+from apps.core.errors import AlreadyExists, Conflict, HasDependants, InvalidInput, NotFound, VersionConflict
 from apps.projects import holdings
 from apps.projects.models import Project
 from apps.services.models import EntryReference, Service
@@ -281,6 +281,20 @@ def soft_delete(entry: Any) -> None:
 def revive(entry: Any) -> None:
     entry.deleted_at = None
     entry.purge_after = None
+
+
+def require_restorable(entry: Any) -> None:
+    """Raise Conflict for an entry that is not deleted, or was for longer than it can be restored."""
+    if entry.deleted_at is None:
+        raise Conflict(f"{entry.key} is not deleted.")
+    if entry.purge_after <= timezone.now():
+        raise Conflict(f"{entry.key} was deleted more than 30 days ago. Write it anew.")
+
+
+def restorable(rows: "ScopedQuerySet[E]") -> "ScopedQuerySet[E]":
+    """Those of `rows` that are deleted by themselves and can still be restored."""
+    live = Service.objects.live().values("pk")
+    return rows.filter(deleted_at__isnull=False, purge_after__gt=timezone.now(), service__in=live)
 
 
 def count_live(rows: "ScopedQuerySet[Any]", project_ids: Collection[UUID]) -> dict[UUID, int]:

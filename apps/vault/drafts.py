@@ -9,6 +9,7 @@ from apps.services import entries
 from apps.services.entries import NO_PRECONDITION, Opened, Precondition
 from apps.vault.dependants import Write
 from apps.vault.models import Config, ConfigType, Secret, SecretType
+from apps.vault.reminders import Reminders, require_reminders
 from apps.vault.values import config_json, require_description, require_value_size, secret_bytes
 
 
@@ -22,6 +23,7 @@ class SecretDraft:
     file_name: str = ""
     description: str = ""
     is_final: bool | None = None
+    reminders: Reminders = field(default_factory=dict)
     precondition: Precondition = NO_PRECONDITION
 
     @classmethod
@@ -46,6 +48,7 @@ class SecretDraft:
             if self.type != SecretType.FILE:
                 raise InvalidInput.of("file_name", "Only a secret of type file has a file name.")
         require_description(self.description)
+        require_reminders(self.reminders)
 
     def planned(self, opened: "Opened[Secret]") -> Write:
         """What templates will find once it is written."""

@@ -35,6 +35,7 @@ from apps.vault.reads import (
     read_secret,
     reveal_secret,
 )
+from apps.vault.reminders import Reminders, adopt_reminders
 
 __all__ = [
     "Revealed",
@@ -77,6 +78,7 @@ def set_secret(
     file_name: str = "",
     description: str = "",
     is_final: bool | None = None,
+    reminders: Reminders | None = None,
     expected_version: int | None = None,
     expected_row_version: int | None = None,
     only_create: bool = False,
@@ -87,7 +89,7 @@ def set_secret(
 
     `value` is at most 65,536 bytes, UTF-8 for type `text`. It is sealed before it reaches the
     database and is never returned, logged, or copied into the audit event. A soft-deleted key
-    comes back to life and its numbering goes on.
+    comes back to life and its numbering goes on. `reminders` may set or clear `expires_at` and `rotate_by`.
 
     Raises NotPermitted, ServiceKindMismatch for a frontend, InvalidInput, QuotaExceeded, and
     VersionConflict when `expected_version` or `expected_row_version` (If-Match, RFC 9110 section
@@ -101,6 +103,7 @@ def set_secret(
         file_name=file_name,
         description=description,
         is_final=is_final,
+        reminders=reminders or {},
         precondition=Precondition(
             expected_version, expected_row_version, only_create, must_be_new, must_exist
         ),
@@ -167,6 +170,7 @@ def write_secret(
     before = secret.active_version if live else None
     entries.revive(secret)
     entries.adopt_final(secret, draft.is_final, live=live)
+    reminded = adopt_reminders(secret, draft.reminders, live=live)
     secret.active_version += 1
     secret.save()
     version = _append_secret_version(secret, draft, key, created_by=actor.name)
@@ -179,6 +183,7 @@ def write_secret(
             "type": [None, draft.type],
             "final": [None, secret.is_final],
             "ciphertext_sha256": [None, crypto.sha256(bytes(version.sealed)).hex()],
+            **reminded,
         },
     )
     bump(origin=service, services=service.readers(), event=ChangeEvent.SECRET_UPDATED, key=draft.key)

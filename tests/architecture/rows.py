@@ -32,6 +32,10 @@ PARAMETERS: dict[str, Callable[[Cast], object]] = {
 }
 
 
+# What an address cannot be asked without.
+QUERIES = {"GET services/{service_id}/configs/{key}/diff": "?left=1&right=1"}
+
+
 def _users(count: int) -> list[User]:
     return User.objects.bulk_create(User(email=f"{uuid7()}@example.org") for _ in range(count))
 
@@ -101,11 +105,38 @@ def _flags(cast: Cast, count: int) -> None:
     )
 
 
+def _secret_versions(cast: Cast, count: int) -> None:
+    secret, _ = Secret.objects.get_or_create(service=cast.backend, key="a")
+    key = DataKey.objects.get(project_id=cast.project.pk)
+    first = secret.active_version + 1
+    secret.active_version += count
+    secret.save()
+    SecretVersion.objects.bulk_create(
+        SecretVersion(
+            secret=secret, version=first + number, type="text", sealed=bytes(32), data_key=key, size_bytes=4
+        )
+        for number in range(count)
+    )
+
+
+def _config_versions(cast: Cast, count: int) -> None:
+    config, _ = Config.objects.get_or_create(service=cast.backend, key="a")
+    first = config.active_version + 1
+    config.active_version += count
+    config.save()
+    ConfigVersion.objects.bulk_create(
+        ConfigVersion(config=config, version=first + number, type="string", value_json='"x"', size_bytes=3)
+        for number in range(count)
+    )
+
+
 LISTS: dict[str, Callable[[Cast, int], None]] = {
     "GET access-tokens": _tokens,
     "GET services/{service_id}/configs": _configs,
+    "GET services/{service_id}/configs/{key}/versions": _config_versions,
     "GET services/{service_id}/flags": _flags,
     "GET services/{service_id}/secrets": _secrets,
+    "GET services/{service_id}/secrets/{key}/versions": _secret_versions,
     "GET tenants": _tenants,
     "GET tenants/{tenant_id}/members": _members,
     "GET tenants/{tenant_id}/service-accounts": _accounts,
@@ -125,6 +156,9 @@ def _token(cast: Cast, command: Actor) -> None:
 ITEMS: dict[str, Callable[[Cast, Actor], Any]] = {
     "GET access-tokens/{token_id}": _token,
     "GET services/{service_id}/configs/{key}": lambda cast, command: set_config(
+        actor=command, service=cast.backend, key="a", value="x"
+    ),
+    "GET services/{service_id}/configs/{key}/diff": lambda cast, command: set_config(
         actor=command, service=cast.backend, key="a", value="x"
     ),
     "GET services/{service_id}/flags/{key}": lambda cast, command: set_flag(

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from apps.core.actor import Actor
-from tests.architecture.rows import ITEMS, LISTS, PARAMETERS
+from tests.architecture.rows import ITEMS, LISTS, PARAMETERS, QUERIES
 from tests.conftest import Cast
 from tests.console.session import signed_in
 
@@ -50,7 +50,8 @@ def reads() -> set[str]:
 def path_of(entry: str, cast: Cast) -> str:
     route = entry.partition(" ")[2]
     names = re.findall(r"{(\w+)}", route)
-    return f"/{PREFIX}{route.format(**{name: PARAMETERS[name](cast) for name in names})}"
+    path = route.format(**{name: PARAMETERS[name](cast) for name in names})
+    return f"/{PREFIX}{path}{QUERIES.get(entry, '')}"
 
 
 def cost(client: Any, path: str) -> tuple[int, Any]:

@@ -21,6 +21,8 @@ class FlagSerializer(serializers.Serializer[dict[str, Any]]):
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
     row_version = serializers.IntegerField(min_value=1)
+    deleted_at = serializers.DateTimeField(allow_null=True)
+    purge_after = serializers.DateTimeField(allow_null=True, help_text="Until then it can be restored.")
 
 
 class FlagPutSerializer(ExactSerializer):

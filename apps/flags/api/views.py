@@ -39,16 +39,20 @@ from apps.flags.api.serializers import (
 )
 from apps.flags.models import Flag
 from apps.flags.operations import FlagDraft
+from apps.services import entries
 from apps.services.api.entries import (
+    DELETED,
     FORCE,
     IF_NONE_MATCH,
     EntryView,
     ResultsSerializer,
     all_or_nothing,
+    asks_deleted,
     forced,
     precondition_of,
     seen,
 )
+from apps.services.api.views.services import require_no_members
 
 _ORDER = ("key", "created_at", "updated_at")
 _COLUMNS = (
@@ -63,11 +67,17 @@ _COLUMNS = (
     "created_at",
     "updated_at",
     "row_version",
+    "deleted_at",
+    "purge_after",
 )
 
 
 def _rows(service_id: UUID) -> Any:
-    return Flag.objects.filter(service=service_id, deleted_at=None).values_list(*_COLUMNS, named=True)
+    return _named(Flag.objects.filter(service=service_id, deleted_at=None))
+
+
+def _named(flags: Any) -> Any:
+    return flags.values_list(*_COLUMNS, named=True)
 
 
 def _show(row: Any) -> dict[str, Any]:
@@ -92,6 +102,8 @@ def _members_of(row: Any) -> dict[str, Any]:
         "created_at": row.created_at,
         "updated_at": row.updated_at,
         "row_version": row.row_version,
+        "deleted_at": row.deleted_at,
+        "purge_after": row.purge_after,
     }
 
 
@@ -104,19 +116,24 @@ class FlagsView(_FlagsDoor):
     @extend_schema(
         operation_id="manage_list_flags",
         summary="A service's own flags with their definitions",
-        parameters=list_parameters(orderings=_ORDER, filters=FlagFilter),
+        parameters=[*list_parameters(orderings=_ORDER, filters=FlagFilter), DELETED],
         responses={200: page_of(FlagSerializer), **PROBLEMS, **NOT_FOUND},
     )
     def get(self, request: Request, service_id: UUID) -> Response:
         service = self.collection(request, service_id, self.reads)
+        rows: Any = Source("flags", _rows, (service.pk,))
+        if asks_deleted(request):
+            self.collection(request, service_id, self.writes)
+            rows = _named(entries.restorable(Flag.objects.filter(service=service)))
         return Response(
             paged(
                 request,
-                Source("flags", _rows, (service.pk,)),
+                rows,
                 _show,
                 orderings=_ORDER,
                 search=("key",),
                 filters=FlagFilter,
+                parameters=("deleted",),
             )
         )
 
@@ -244,3 +261,23 @@ class FlagView(_FlagsDoor):
             force=forced(request),
         )
         return Response(status=204)
+
+
+class RestoreFlagView(_FlagsDoor):
+    @extend_schema(
+        operation_id="manage_restore_flag",
+        summary="Bring a deleted flag back",
+        parameters=[IF_MATCH],
+        request=None,
+        responses={200: FlagSerializer, **PROBLEMS, **NOT_FOUND, **CONFLICT, **STALE},
+    )
+    def post(self, request: Request, service_id: UUID, key: str) -> Response:
+        service = self.item(request, service_id, key, self.writes)
+        require_no_members(request)
+        flag = operations.restore_flag(
+            actor=actor_of(request),
+            service=service,
+            key=key,
+            expected_row_version=expected_version(request),
+        )
+        return tagged(flag, _show_flag(flag))

@@ -190,7 +190,20 @@ def all_or_nothing(
     )
 
 
+def asks_deleted(request: Request) -> bool:
+    """Whether `?deleted=true` asks for what was deleted and can be restored, in place of the live."""
+    asked = request.query_params.get("deleted", "false")
+    if asked not in ("true", "false"):
+        raise InvalidInput.of("deleted", "Give true or false.")
+    return asked == "true"
+
+
 # What the OpenAPI schema of every door here says.
+DELETED = OpenApiParameter(
+    "deleted",
+    OpenApiTypes.BOOL,
+    description="true: those that were deleted and can be restored, for those who may write.",
+)
 IF_NONE_MATCH = OpenApiParameter(
     "If-None-Match", OpenApiTypes.STR, OpenApiParameter.HEADER, description="* creates and never overwrites."
 )

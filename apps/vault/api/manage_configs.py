@@ -30,12 +30,15 @@ from apps.core.api.requests import expected_version
 from apps.core.errors import NotFound
 from apps.core.idempotency import Answer
 from apps.core.prepared import Source
+from apps.services import entries
 from apps.services.api.entries import (
+    DELETED,
     FORCE,
     IF_NONE_MATCH,
     EntryView,
     ResultsSerializer,
     all_or_nothing,
+    asks_deleted,
     forced,
     precondition_of,
     seen,
@@ -47,6 +50,7 @@ from apps.vault.api.manage_serializers import (
     ConfigCreateSerializer,
     ConfigPutSerializer,
     ManagedConfigSerializer,
+    WrittenConfigSerializer,
 )
 from apps.vault.drafts import ConfigDraft
 from apps.vault.models import Config, ConfigType
@@ -56,9 +60,13 @@ _ORDER = ("key", "created_at", "updated_at")
 
 
 def _rows(service_id: UUID) -> Any:
-    """The service's live configs, each with its active version, in one query."""
+    return _with_version(Config.objects.filter(service=service_id, deleted_at=None))
+
+
+def _with_version(rows: Any) -> Any:
+    """The configs, each with its active version, in one query."""
     return (
-        Config.objects.filter(service=service_id, deleted_at=None, versions__version=F("active_version"))
+        rows.filter(versions__version=F("active_version"))
         .annotate(
             type=F("versions__type"),
             value_json=F("versions__value_json"),
@@ -79,6 +87,8 @@ def _rows(service_id: UUID) -> Any:
             "created_at",
             "updated_at",
             "row_version",
+            "deleted_at",
+            "purge_after",
             named=True,
         )
     )
@@ -99,10 +109,12 @@ def _show(row: Any) -> dict[str, Any]:
         "created_at": row.created_at,
         "updated_at": row.updated_at,
         "row_version": row.row_version,
+        "deleted_at": row.deleted_at,
+        "purge_after": row.purge_after,
     }
 
 
-def _show_written(written: Written) -> dict[str, Any]:
+def show_written(written: Written) -> dict[str, Any]:
     entry, version = written.entry, written.row
     return {
         "id": entry.pk,
@@ -117,6 +129,9 @@ def _show_written(written: Written) -> dict[str, Any]:
         "created_at": entry.created_at,
         "updated_at": entry.updated_at,
         "row_version": entry.row_version,
+        "deleted_at": entry.deleted_at,
+        "purge_after": entry.purge_after,
+        "warnings": list(written.warnings),
     }
 
 
@@ -130,28 +145,33 @@ def _members(body: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-class _ConfigsDoor(EntryView):
+class ConfigsDoor(EntryView):
     reads: ClassVar[str] = "config:read"
     writes: ClassVar[str] = "config:write"
 
 
-class ManagedConfigsView(_ConfigsDoor):
+class ManagedConfigsView(ConfigsDoor):
     @extend_schema(
         operation_id="manage_list_configs",
         summary="A service's own configs, templates unresolved",
-        parameters=list_parameters(orderings=_ORDER, filters=ConfigFilter),
+        parameters=[*list_parameters(orderings=_ORDER, filters=ConfigFilter), DELETED],
         responses={200: page_of(ManagedConfigSerializer), **PROBLEMS, **NOT_FOUND},
     )
     def get(self, request: Request, service_id: UUID) -> Response:
         service = self.collection(request, service_id, self.reads)
+        rows: Any = Source("configs", _rows, (service.pk,))
+        if asks_deleted(request):
+            self.collection(request, service_id, self.writes)
+            rows = _with_version(entries.restorable(Config.objects.filter(service=service)))
         return Response(
             paged(
                 request,
-                Source("configs", _rows, (service.pk,)),
+                rows,
                 _show,
                 orderings=_ORDER,
                 search=("key",),
                 filters=ConfigFilter,
+                parameters=("deleted",),
             )
         )
 
@@ -160,7 +180,7 @@ class ManagedConfigsView(_ConfigsDoor):
         summary="Make a config; a key that lives is a conflict",
         parameters=[IDEMPOTENCY_KEY],
         request=ConfigCreateSerializer,
-        responses={201: ManagedConfigSerializer, **PROBLEMS, **NOT_FOUND, **CONFLICT},
+        responses={201: WrittenConfigSerializer, **PROBLEMS, **NOT_FOUND, **CONFLICT},
     )
     def post(self, request: Request, service_id: UUID) -> Response:
         service = self.collection(request, service_id, self.writes)
@@ -170,7 +190,7 @@ class ManagedConfigsView(_ConfigsDoor):
             written = operations.set_config(
                 actor=actor_of(request), service=service, key=body["key"], must_be_new=True, **_members(body)
             )
-            return Answer(_show_written(written), etag_of(written.entry))
+            return Answer(show_written(written), etag_of(written.entry))
 
         return created(request, asks=[(self.writes, service)], make=make)
 
@@ -196,7 +216,7 @@ def _draft(item: Mapping[str, Any]) -> ConfigDraft:
     return ConfigDraft(key=item["key"], precondition=seen(item), **_members(item))
 
 
-class ManagedConfigView(_ConfigsDoor):
+class ManagedConfigView(ConfigsDoor):
     @extend_schema(
         operation_id="manage_read_config",
         summary="One of a service's own configs, its template unresolved",
@@ -215,8 +235,8 @@ class ManagedConfigView(_ConfigsDoor):
         parameters=[IF_MATCH, IF_NONE_MATCH],
         request=ConfigPutSerializer,
         responses={
-            200: ManagedConfigSerializer,
-            201: ManagedConfigSerializer,
+            200: WrittenConfigSerializer,
+            201: WrittenConfigSerializer,
             **PROBLEMS,
             **NOT_FOUND,
             **CONFLICT,
@@ -229,7 +249,7 @@ class ManagedConfigView(_ConfigsDoor):
         written = operations.set_config(
             actor=actor_of(request), service=service, key=key, **_members(body), **precondition_of(request)
         )
-        return tagged(written.entry, _show_written(written), status=201 if written.created else 200)
+        return tagged(written.entry, show_written(written), status=201 if written.created else 200)
 
     @extend_schema(
         operation_id="manage_delete_config",

@@ -26,15 +26,18 @@ from apps.audit.api.manage import (
 from apps.core.api.pages import list_parameters, paged
 from apps.core.api.problems import ProblemSerializer
 from apps.core.api.requests import expected_version
-from apps.core.errors import NotFound
+from apps.core.errors import InvalidInput, NotFound
 from apps.core.idempotency import Answer
 from apps.core.prepared import Source
+from apps.services import entries
 from apps.services.api.entries import (
+    DELETED,
     FORCE,
     IF_NONE_MATCH,
     EntryView,
     ResultsSerializer,
     all_or_nothing,
+    asks_deleted,
     forced,
     precondition_of,
     seen,
@@ -43,25 +46,33 @@ from apps.vault import bulk, operations
 from apps.vault.api.filters import SecretFilter
 from apps.vault.api.manage_serializers import (
     ManagedSecretSerializer,
+    RemindersSerializer,
     RevealedSerializer,
     RevealSerializer,
     SecretBulkSerializer,
     SecretCreateSerializer,
     SecretPutSerializer,
+    WrittenSecretSerializer,
 )
 from apps.vault.drafts import SecretDraft
 from apps.vault.models import Secret, SecretType
 from apps.vault.operations import Written
+from apps.vault.reminders import NAMES as REMINDERS
+from apps.vault.reminders import Reminders, set_reminders
 from apps.vault.values import secret_bytes, secret_wire_value
 
 _ORDER = ("key", "created_at", "updated_at")
 
 
 def _rows(service_id: UUID) -> Any:
-    """The service's live secrets, each with its active version, in one query."""
+    return _with_version(Secret.objects.filter(service=service_id, deleted_at=None))
+
+
+def _with_version(rows: Any) -> Any:
+    """The secrets, each with its active version, in one query."""
     # Named values, because rows of models would cost more than all the rest of the list.
     return (
-        Secret.objects.filter(service=service_id, deleted_at=None, versions__version=F("active_version"))
+        rows.filter(versions__version=F("active_version"))
         .annotate(
             type=F("versions__type"),
             file_name=F("versions__file_name"),
@@ -82,6 +93,10 @@ def _rows(service_id: UUID) -> Any:
             "created_at",
             "updated_at",
             "row_version",
+            "deleted_at",
+            "purge_after",
+            "expires_at",
+            "rotate_by",
             named=True,
         )
     )
@@ -101,11 +116,16 @@ def _show(row: Any) -> dict[str, Any]:
         "created_at": row.created_at,
         "updated_at": row.updated_at,
         "row_version": row.row_version,
+        "deleted_at": row.deleted_at,
+        "purge_after": row.purge_after,
+        "expires_at": row.expires_at,
+        "rotate_by": row.rotate_by,
     }
 
 
-def _show_written(written: Written) -> dict[str, Any]:
-    entry, version = written.entry, written.row
+def show_written(written: Written) -> dict[str, Any]:
+    entry: Any = written.entry
+    version = written.row
     return {
         "id": entry.pk,
         "key": entry.key,
@@ -119,6 +139,11 @@ def _show_written(written: Written) -> dict[str, Any]:
         "created_at": entry.created_at,
         "updated_at": entry.updated_at,
         "row_version": entry.row_version,
+        "deleted_at": entry.deleted_at,
+        "purge_after": entry.purge_after,
+        "expires_at": entry.expires_at,
+        "rotate_by": entry.rotate_by,
+        "warnings": list(written.warnings),
     }
 
 
@@ -131,32 +156,42 @@ def _members(body: Mapping[str, Any]) -> dict[str, Any]:
         "file_name": body.get("file_name", ""),
         "description": body.get("description", ""),
         "is_final": body.get("final"),
+        "reminders": _reminders(body),
     }
 
 
-class _SecretsDoor(EntryView):
+def _reminders(body: Mapping[str, Any]) -> Reminders:
+    return {name: body[name] for name in REMINDERS if name in body}
+
+
+class SecretsDoor(EntryView):
     reads: ClassVar[str] = "secret:list"
     writes: ClassVar[str] = "secret:write"
     reveals: ClassVar[str] = "secret:reveal"
     backend_only: ClassVar[bool] = True
 
 
-class ManagedSecretsView(_SecretsDoor):
+class ManagedSecretsView(SecretsDoor):
     @extend_schema(
         operation_id="manage_list_secrets",
         summary="A service's own secrets: keys and metadata, never a value",
-        parameters=list_parameters(orderings=_ORDER, filters=SecretFilter),
+        parameters=[*list_parameters(orderings=_ORDER, filters=SecretFilter), DELETED],
         responses={200: page_of(ManagedSecretSerializer), **PROBLEMS, **NOT_FOUND},
     )
     def get(self, request: Request, service_id: UUID) -> Response:
         service = self.collection(request, service_id, self.reads)
+        rows: Any = Source("secrets", _rows, (service.pk,))
+        if asks_deleted(request):
+            self.collection(request, service_id, self.writes)
+            rows = _with_version(entries.restorable(Secret.objects.filter(service=service)))
         page = paged(
             request,
-            Source("secrets", _rows, (service.pk,)),
+            rows,
             _show,
             orderings=_ORDER,
             search=("key",),
             filters=SecretFilter,
+            parameters=("deleted",),
         )
         operations.note_secret_list(actor=actor_of(request), service=service)
         return Response(page)
@@ -166,7 +201,7 @@ class ManagedSecretsView(_SecretsDoor):
         summary="Make a secret; a key that lives is a conflict",
         parameters=[IDEMPOTENCY_KEY],
         request=SecretCreateSerializer,
-        responses={201: ManagedSecretSerializer, **PROBLEMS, **NOT_FOUND, **CONFLICT},
+        responses={201: WrittenSecretSerializer, **PROBLEMS, **NOT_FOUND, **CONFLICT},
     )
     def post(self, request: Request, service_id: UUID) -> Response:
         service = self.collection(request, service_id, self.writes)
@@ -177,7 +212,7 @@ class ManagedSecretsView(_SecretsDoor):
             written = operations.set_secret(
                 actor=actor_of(request), service=service, key=body["key"], must_be_new=True, **members
             )
-            return Answer(_show_written(written), etag_of(written.entry))
+            return Answer(show_written(written), etag_of(written.entry))
 
         return created(request, asks=[(self.writes, service)], make=make)
 
@@ -203,7 +238,7 @@ def _draft(item: Mapping[str, Any]) -> SecretDraft:
     return SecretDraft(key=item["key"], precondition=seen(item), **_members(item))
 
 
-class ManagedSecretView(_SecretsDoor):
+class ManagedSecretView(SecretsDoor):
     @extend_schema(
         operation_id="manage_read_secret",
         summary="One of a service's own secrets, without its value",
@@ -222,8 +257,8 @@ class ManagedSecretView(_SecretsDoor):
         parameters=[IF_MATCH, IF_NONE_MATCH],
         request=SecretPutSerializer,
         responses={
-            200: ManagedSecretSerializer,
-            201: ManagedSecretSerializer,
+            200: WrittenSecretSerializer,
+            201: WrittenSecretSerializer,
             **PROBLEMS,
             **NOT_FOUND,
             **CONFLICT,
@@ -236,7 +271,28 @@ class ManagedSecretView(_SecretsDoor):
         written = operations.set_secret(
             actor=actor_of(request), service=service, key=key, **_members(body), **precondition_of(request)
         )
-        return tagged(written.entry, _show_written(written), status=201 if written.created else 200)
+        return tagged(written.entry, show_written(written), status=201 if written.created else 200)
+
+    @extend_schema(
+        operation_id="manage_change_secret",
+        summary="Set or clear when its owners are reminded of a secret; appends no version",
+        parameters=[IF_MATCH],
+        request=RemindersSerializer,
+        responses={200: ManagedSecretSerializer, **PROBLEMS, **NOT_FOUND, **STALE},
+    )
+    def patch(self, request: Request, service_id: UUID, key: str) -> Response:
+        service = self.item(request, service_id, key, self.writes)
+        body = body_of(request, RemindersSerializer)
+        if not body:
+            raise InvalidInput.of("", "Send expires_at or rotate_by.")
+        secret = set_reminders(
+            actor=actor_of(request),
+            service=service,
+            key=key,
+            reminders=_reminders(body),
+            expected_row_version=expected_version(request),
+        )
+        return tagged(secret, _show(_with_version(Secret.objects.filter(pk=secret.pk)).get()))
 
     @extend_schema(
         operation_id="manage_delete_secret",
@@ -256,7 +312,7 @@ class ManagedSecretView(_SecretsDoor):
         return Response(status=204)
 
 
-class RevealSecretView(_SecretsDoor):
+class RevealSecretView(SecretsDoor):
     @extend_schema(
         operation_id="manage_reveal_secret",
         summary="The value of a secret's version, told to the audit log before it leaves",

@@ -26,6 +26,20 @@ class SecretWrittenSerializer(serializers.Serializer[dict[str, object]]):
     version = serializers.IntegerField(min_value=1)
 
 
+class SecretVersionItemSerializer(serializers.Serializer[dict[str, object]]):
+    version = serializers.IntegerField(min_value=1)
+    type = serializers.ChoiceField(choices=SecretType.choices)
+    size_bytes = serializers.IntegerField(min_value=0)
+    description = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    created_by = serializers.CharField()
+    destroyed_at = serializers.DateTimeField(allow_null=True)
+
+
+class SecretVersionsSerializer(serializers.Serializer[dict[str, object]]):
+    versions = SecretVersionItemSerializer(many=True)
+
+
 class SecretItemSerializer(SecretWrittenSerializer):
     source = serializers.ChoiceField(choices=["service", "umbrella"])  # type: ignore[assignment]
 
