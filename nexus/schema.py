@@ -17,7 +17,7 @@ _VERSION_TAG = r'^"[1-9][0-9]{0,9}"$'
 _KEY = {"type": "string", "minLength": 1, "maxLength": KEY_MAX_LENGTH, "pattern": KEY_PATTERN}
 _HEADERS: dict[str, Any] = {
     "ETag": {
-        "description": 'The version in quotes, for If-Match. On a replay: as it was when the row was made.',
+        "description": "The version in quotes, for If-Match. On a replay: as it was when the row was made.",
         "schema": {"type": "string", "pattern": _VERSION_TAG},
     },
     "Idempotent-Replayed": {
@@ -28,7 +28,7 @@ _HEADERS: dict[str, Any] = {
     "Allow": {"description": "The methods of the address.", "schema": {"type": "string"}},
 }
 _PARAMETERS: dict[str, dict[str, Any]] = {
-    "If-Match": {"type": "string", "pattern": rf'^(\*|"[1-9][0-9]{{0,9}}")$', "example": '"3"'},
+    "If-Match": {"type": "string", "pattern": r'^(\*|"[1-9][0-9]{0,9}")$', "example": '"3"'},
     "If-None-Match": {"type": "string", "enum": ["*"]},
     "Idempotency-Key": {"type": "string", "pattern": "^[!-~]{1,255}$", "maxLength": 255},
 }
@@ -41,7 +41,8 @@ def only_public_api(
 
 
 def _kinds(kind: type[errors.NexusError] = errors.NexusError) -> Iterator[type[errors.NexusError]]:
-    if kind.__module__ == errors.__name__:
+    # What only a start or a command can meet is told there.
+    if kind.__module__.startswith("apps.core."):
         yield kind
     for narrower in kind.__subclasses__():
         yield from _kinds(narrower)
@@ -283,7 +284,7 @@ def _tell_answers(operation: dict[str, Any], path: str, method: str) -> None:
         if not status.startswith("2"):
             continue
         headers = answer.setdefault("headers", {})
-        if status == "201" or "If-Match" in names and status == "200":
+        if status == "201" or ("If-Match" in names and status == "200"):
             headers["ETag"] = _HEADERS["ETag"]
         if "Idempotency-Key" in names:
             headers["Idempotent-Replayed"] = _HEADERS["Idempotent-Replayed"]

@@ -4,7 +4,8 @@ from typing import Any
 
 from rest_framework import serializers
 
-from apps.services.api.entries import DeletionSerializer, ExactSerializer, ExactText, items_of
+from apps.core.api.shapes import ROW_VERSION_MAX
+from apps.services.api.entries import DeletionSerializer, ExactSerializer, ExactText, KeyText, items_of
 from apps.vault.models import ConfigType, SecretType
 from apps.vault.values import DESCRIPTION_MAX_LENGTH
 
@@ -34,11 +35,11 @@ class SecretPutSerializer(_WriteSerializer):
 
 
 class SecretCreateSerializer(SecretPutSerializer):
-    key = ExactText()
+    key = KeyText()
 
 
 class SecretBulkItemSerializer(SecretCreateSerializer):
-    row_version = serializers.IntegerField(required=False, min_value=1)
+    row_version = serializers.IntegerField(required=False, min_value=1, max_value=ROW_VERSION_MAX)
 
 
 class SecretBulkSerializer(serializers.Serializer[dict[str, Any]]):
@@ -87,11 +88,11 @@ class ConfigPutSerializer(_WriteSerializer):
 
 
 class ConfigCreateSerializer(ConfigPutSerializer):
-    key = ExactText()
+    key = KeyText()
 
 
 class ConfigBulkItemSerializer(ConfigCreateSerializer):
-    row_version = serializers.IntegerField(required=False, min_value=1)
+    row_version = serializers.IntegerField(required=False, min_value=1, max_value=ROW_VERSION_MAX)
 
 
 class ConfigBulkSerializer(serializers.Serializer[dict[str, Any]]):

@@ -14,6 +14,7 @@ from apps.audit.targets import target_of
 from apps.core.actor import Actor
 from apps.core.api import requests
 from apps.core.api.problems import ProblemSerializer
+from apps.core.api.shapes import require_types
 from apps.core.errors import InvalidCredential, InvalidInput, NotFound, NotPermitted, VersionConflict
 from apps.core.names import is_entry_key
 from apps.services.credentials import Credential
@@ -115,6 +116,7 @@ class SecretView(WorkloadView):
         service = self.service_of(request)
         shape = SecretWriteSerializer(data=request.data)
         _require_object(request.data, shape)
+        require_types(shape, request.data)
         shape.is_valid(raise_exception=True)
         body = shape.validated_data
         secret_type = body.get("type") or SecretType.TEXT
