@@ -49,6 +49,8 @@ def world_of(cast: Cast, command: Actor) -> dict[str, list[str]]:
         "project_id": [str(spare.pk), str(cast.project.pk)],
         "service_id": [str(service.pk) for service in services],
         "umbrella_id": [str(cast.umbrella.pk)],
+        # Who the token belongs to stays an owner.
+        "": [str(cast.tenant.members.get(user=cast.users["carol"]).pk)],
     }
 
 

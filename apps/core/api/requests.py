@@ -15,8 +15,8 @@ def expected_version(request: Request) -> int | None:
     Raises InvalidInput for anything else: a precondition that cannot be read must not be skipped
     (RFC 9110 section 13.1.1).
     """
-    value = request.headers.get("If-Match", "").strip()
-    if value in ("", "*"):
+    value = request.headers.get("If-Match", "*").strip()
+    if value == "*":
         return None
     match = _VERSION_TAG.match(value)
     if match is None:
@@ -31,9 +31,9 @@ def must_exist(request: Request) -> bool:
 
 def only_create(request: Request) -> bool:
     """Whether `If-None-Match: *` asks that nothing be overwritten (RFC 9110 section 13.1.2)."""
-    value = request.headers.get("If-None-Match", "").strip()
-    if value not in ("", "*"):
+    value = request.headers.get("If-None-Match")
+    if value is not None and value.strip() != "*":
         raise InvalidInput.of(
             "If-None-Match", "A write takes only If-None-Match: *, which creates and never overwrites."
         )
-    return value == "*"
+    return value is not None

@@ -121,7 +121,10 @@ class ApiKeySerializer(serializers.Serializer[dict[str, Any]]):
 
 
 class ApiKeyIssuedSerializer(ApiKeySerializer):
-    key = serializers.CharField(help_text="Shown this once.")
+    key = serializers.CharField(required=False, help_text="Shown this once.")
+    already_shown = serializers.BooleanField(
+        required=False, help_text="true: a repeat of the same Idempotency-Key, without it."
+    )
 
 
 def _networks() -> serializers.ListField:

@@ -86,7 +86,12 @@ class OperatorCreateSerializer(serializers.Serializer[dict[str, Any]]):
 
 
 class OperatorCreatedSerializer(OperatorSerializer):
-    password = serializers.CharField(help_text="Shown this once; the first log-in asks for another.")
+    password = serializers.CharField(
+        required=False, help_text="Shown this once; the first log-in asks for another."
+    )
+    already_shown = serializers.BooleanField(
+        required=False, help_text="true: a repeat of the same Idempotency-Key, without it."
+    )
 
 
 class OperatorDeactivatedSerializer(OperatorSerializer):
@@ -127,7 +132,10 @@ class AccessTokenSerializer(serializers.Serializer[dict[str, Any]]):
 
 
 class AccessTokenIssuedSerializer(AccessTokenSerializer):
-    token = serializers.CharField(help_text="Shown this once.")
+    token = serializers.CharField(required=False, help_text="Shown this once.")
+    already_shown = serializers.BooleanField(
+        required=False, help_text="true: a repeat of the same Idempotency-Key, without it."
+    )
 
 
 class AccessTokenWriteSerializer(serializers.Serializer[dict[str, Any]]):

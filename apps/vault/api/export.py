@@ -43,7 +43,7 @@ class ExportView(WorkloadView):
         responses={
             (200, "text/plain"): OpenApiTypes.STR,
             (200, "application/json"): OpenApiTypes.OBJECT,
-            (200, "application/yaml"): OpenApiTypes.STR,
+            (200, "application/yaml"): OpenApiTypes.OBJECT,
             **dict.fromkeys((401, 402, 403, 422, 503), ProblemSerializer),
         },
     )

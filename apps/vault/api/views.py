@@ -4,7 +4,7 @@ from typing import Any, cast
 
 from django.core.exceptions import ObjectDoesNotExist
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -22,6 +22,7 @@ from apps.services.models import Service
 from apps.vault import operations
 from apps.vault.api.serializers import (
     SecretListSerializer,
+    SecretMapSerializer,
     SecretValueSerializer,
     SecretWriteSerializer,
     SecretWrittenSerializer,
@@ -64,7 +65,12 @@ class SecretsView(WorkloadView):
         operation_id="list_secrets",
         summary="Keys of the secrets in effect, or with format=map their values",
         parameters=[OpenApiParameter("format", OpenApiTypes.STR, enum=["map"])],
-        responses={200: SecretListSerializer, **_PROBLEMS},
+        responses={
+            200: PolymorphicProxySerializer(
+                "Secrets", [SecretListSerializer, SecretMapSerializer], resource_type_field_name=None
+            ),
+            **_PROBLEMS,
+        },
     )
     def get(self, request: Request) -> Response:
         service = self.service_of(request)
