@@ -109,9 +109,9 @@ def after_call(context: Any, case: Any, response: Any) -> None:
         if response.status_code == 201 and kind in ("projects", "services"):
             _made[f"{kind[:-1]}_id"].extend(found)
         if path.count("{") == 1 and kind != "restore":
-            known = _rows.setdefault(path, [])
-            known.extend({**case.path_parameters, _parameter(kind): each} for each in found)
-            del known[:-REMEMBERED]
+            met = [{**case.path_parameters, _parameter(kind): each} for each in found]
+            if known := [*_rows.get(path, ()), *met][-REMEMBERED:]:
+                _rows[path] = known
 
 
 def _parameter(kind: str) -> str:

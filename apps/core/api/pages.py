@@ -71,7 +71,7 @@ def _filtered(request: Request, rows: Any, filters: type[FilterSet]) -> Any:
     asked = filters(request.query_params, queryset=rows)
     wrong = set() if asked.is_valid() else set(asked.form.errors)
     for name, each in filters.base_filters.items():
-        # Django reads any other word, and nothing, as no answer, and the filter would be passed over in silence.
+        # Django reads any other word, or none, as no answer, and would pass the filter over in silence.
         given = request.query_params.get(name, "true")
         is_other_word = type(each).__name__ == "BooleanFilter" and given not in ("true", "false")
         if not given or is_other_word:
