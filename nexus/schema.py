@@ -56,7 +56,7 @@ def codes() -> dict[str, int]:
 
 # What each status means where no code says it better.
 _REFUSALS = {
-    400: "No JSON, or deeper than 64 levels.",
+    400: "The body is no JSON or deeper than 64 levels, or the address holds U+0000.",
     401: "No credential, or one that is not accepted.",
     402: "The tenant is suspended.",
     403: "Seen, but not to be done by this credential.",
@@ -178,7 +178,7 @@ def _read(operation_id: str, summary: str, schema: dict[str, Any], *, keyed: boo
         },
         "304": {"description": "Unchanged since the ETag that was sent.", "headers": headers},
     }
-    for status in (401, 402, 403, *((404,) if keyed else ()), 503):
+    for status in (400, 401, 402, 403, *((404,) if keyed else ()), 503):
         responses[str(status)] = _refusal(status)
     return {
         "get": {
@@ -257,6 +257,8 @@ def _tell_parameters(operation: dict[str, Any], path: str) -> None:
         name, where = parameter["name"], parameter["in"]
         if where == "header" and name in _PARAMETERS:
             parameter["schema"] = dict(_PARAMETERS[name])
+        elif where == "query" and name in ("search", "cursor"):
+            parameter["schema"] = {"type": "string", "pattern": r"^[^\x00]*$"}
         elif where == "path" and name == "key":
             parameter["schema"] = dict(_KEY)
         elif where == "path" and name == "name":
@@ -268,15 +270,13 @@ def _tell_answers(operation: dict[str, Any], path: str, method: str) -> None:
     has_body = "requestBody" in operation
     statuses = {int(status) for status in answers if int(status) >= 400}
     # The door may be away, and the form of the answer is negotiated before anything is read.
-    statuses |= {401, 403, 503, *(() if path.endswith("/export") and method == "get" else (406,))}
+    statuses |= {400, 401, 403, 503, *(() if path.endswith("/export") and method == "get" else (406,))}
     if not path.startswith(_MANAGE):
         statuses.add(402)
     if has_body:
-        statuses |= {400, 413, 415, 422}
-    elif not any(each["in"] != "path" for each in operation.get("parameters", ())):
-        statuses -= {400, 422}
-    else:
-        statuses = statuses - {400} | {422}
+        statuses |= {413, 415, 422}
+    elif any(each["in"] != "path" for each in operation.get("parameters", ())):
+        statuses.add(422)
     for status in statuses:
         answers[str(status)] = _refusal(status)
     names = {each["name"] for each in operation.get("parameters", ())}

@@ -9,6 +9,15 @@ from apps.core.errors import InvalidInput
 _VERSION_TAG = re.compile(r'"([1-9][0-9]{0,9})"\Z')
 
 
+def require_parameters(request: Request, *known: str) -> None:
+    """Raise InvalidInput for a query parameter that is not one of `known`, or stands twice."""
+    for name, values in request.query_params.lists():
+        if name not in known:
+            raise InvalidInput.of("", f"There is no such parameter. Known are: {', '.join(known)}.")
+        if len(values) > 1:
+            raise InvalidInput.of(name, "Send this parameter once.")
+
+
 def expected_version(request: Request) -> int | None:
     """The version that If-Match names, as `"<version>"`; None where the header is missing or `*`.
 

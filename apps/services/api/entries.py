@@ -112,6 +112,7 @@ def precondition_of(request: Request) -> Mapping[str, Any]:
 
 def forced(request: Request) -> bool:
     """Whether `?force=true` asks to delete what templates still refer to."""
+    requests.require_parameters(request, "force")
     value = request.query_params.get("force", "false")
     if value not in ("true", "false"):
         raise InvalidInput.of("force", "Send force=true, or leave it out.")

@@ -75,6 +75,7 @@ class SecretsView(WorkloadView):
     def get(self, request: Request) -> Response:
         service = self.service_of(request)
         actor = cast(Actor, request.user)
+        requests.require_parameters(request, "format")
         form = request.query_params.get("format")
         if form == "map":
             return Response({"secrets": operations.export_secrets(actor=actor, service=service)})
