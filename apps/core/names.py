@@ -6,8 +6,12 @@ from apps.core.errors import InvalidInput
 
 KEY_MAX_LENGTH = 255
 NAME_MAX_LENGTH = 150
-_KEY = re.compile(r"[a-zA-Z](?:[a-zA-Z0-9_.:-]*[a-zA-Z0-9])?\Z", re.ASCII)
-_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z", re.ASCII)
+SLUG_MAX_LENGTH = 63
+# As the OpenAPI document tells them: without \Z, which ECMA-262 does not know.
+KEY_PATTERN = r"^[a-zA-Z](?:[a-zA-Z0-9_.:-]*[a-zA-Z0-9])?$"
+SLUG_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
+_KEY = re.compile(KEY_PATTERN.removesuffix("$") + r"\Z", re.ASCII)
+_SLUG = re.compile(SLUG_PATTERN.removesuffix("$") + r"\Z", re.ASCII)
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\Z", re.ASCII)
 
 KEY_RULE = (

@@ -194,6 +194,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "DESCRIPTION": "Secrets, configs and feature flags of a service in one versioned snapshot.",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    # A PATCH is a shape of its own here, not a POST with everything optional.
+    "COMPONENT_SPLIT_PATCH": False,
     "SERVE_PUBLIC": True,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": [],
@@ -202,6 +204,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "ProjectRoleEnum": "apps.projects.api.serializers.ROLE_CHOICES",
         "TenantRoleEnum": "apps.projects.api.serializers.TENANT_ROLE_CHOICES",
         "ActorTypeEnum": "apps.audit.api.documents.ACTOR_TYPES",
+        "ServiceKindEnum": "apps.services.models.Kind",
         # Three sorts of entry have a `type`, each with values of its own.
         "SecretTypeEnum": "apps.vault.models.SecretType",
         "ConfigTypeEnum": "apps.vault.models.ConfigType",
@@ -215,6 +218,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "nexus.schema.add_delivery_paths",
+        "nexus.schema.tell_what_all_share",
     ],
 }
 

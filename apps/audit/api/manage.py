@@ -20,6 +20,7 @@ from apps.audit.targets import target_of
 from apps.core.access import ScopedQuerySet, allows, require
 from apps.core.actor import Actor
 from apps.core.api.problems import ProblemSerializer
+from apps.core.api.shapes import require_types
 from apps.core.errors import InvalidInput, NotFound, NotPermitted
 from apps.core.idempotency import Answer, once
 
@@ -81,6 +82,7 @@ def body_of(
         # Not repeated: what came in the wrong place may be a value.
         known = ", ".join(serializer.fields)
         raise InvalidInput.of("", f"The body has members that mean nothing here. Known are: {known}.")
+    require_types(serializer, request.data)
     serializer.is_valid(raise_exception=True)
     return cast(Mapping[str, Any], serializer.validated_data)
 

@@ -62,7 +62,7 @@ def _filter_schema(each: Any) -> dict[str, Any]:
         case "ChoiceFilter":
             return {"type": "string", "enum": [value for value, _ in each.extra["choices"]]}
         case _:
-            return {"type": "string"}
+            return {"type": "string", "minLength": 1}
 
 
 def _filtered(request: Request, rows: Any, filters: type[FilterSet]) -> Any:
@@ -71,9 +71,10 @@ def _filtered(request: Request, rows: Any, filters: type[FilterSet]) -> Any:
     asked = filters(request.query_params, queryset=rows)
     wrong = set() if asked.is_valid() else set(asked.form.errors)
     for name, each in filters.base_filters.items():
-        # Django reads any other word as no answer, and the filter would be passed over in silence.
+        # Django reads any other word, or none, as no answer, and would pass the filter over in silence.
         given = request.query_params.get(name, "true")
-        if type(each).__name__ == "BooleanFilter" and given not in ("true", "false"):
+        is_other_word = type(each).__name__ == "BooleanFilter" and given not in ("true", "false")
+        if not given or is_other_word:
             wrong.add(name)
     if wrong:
         # Not the form's words: they repeat what came.

@@ -5,8 +5,9 @@ from typing import Any
 
 from rest_framework import serializers
 
+from apps.core.api.shapes import ROW_VERSION_MAX
 from apps.flags.definition import TYPES
-from apps.services.api.entries import DeletionSerializer, ExactSerializer, ExactText, items_of
+from apps.services.api.entries import DeletionSerializer, ExactSerializer, KeyText, items_of
 
 
 class FlagSerializer(serializers.Serializer[dict[str, Any]]):
@@ -31,11 +32,11 @@ class FlagPutSerializer(ExactSerializer):
 
 
 class FlagCreateSerializer(FlagPutSerializer):
-    key = ExactText()
+    key = KeyText()
 
 
 class FlagBulkItemSerializer(FlagCreateSerializer):
-    row_version = serializers.IntegerField(required=False, min_value=1)
+    row_version = serializers.IntegerField(required=False, min_value=1, max_value=ROW_VERSION_MAX)
 
 
 class FlagBulkSerializer(serializers.Serializer[dict[str, Any]]):

@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from apps.core.access import ProjectRole, TenantRole
+from apps.core.api.shapes import NameField, SlugField
 from apps.projects.tiers import QUOTAS, TIERS
 
 TIER_CHOICES = [(name, name) for name in TIERS]
@@ -16,7 +17,7 @@ ENVIRONMENTS_MAX = 100
 
 def _environments(**options: Any) -> serializers.ListField:
     return serializers.ListField(
-        child=serializers.CharField(max_length=63),
+        child=SlugField(),
         max_length=ENVIRONMENTS_MAX,
         help_text="Narrows what the tier allows; empty means all of it.",
         **options,
@@ -39,8 +40,8 @@ class ProjectSerializer(serializers.Serializer[dict[str, Any]]):
 
 class ProjectWriteSerializer(serializers.Serializer[dict[str, Any]]):
     tenant = serializers.UUIDField()
-    slug = serializers.CharField(max_length=63)
-    name = serializers.CharField(max_length=150, required=False)
+    slug = SlugField()
+    name = NameField(required=False)
     tier = serializers.ChoiceField(choices=TIER_CHOICES, required=False)
     environments = _environments(required=False)
     add_ons = serializers.ListField(
@@ -49,7 +50,7 @@ class ProjectWriteSerializer(serializers.Serializer[dict[str, Any]]):
 
 
 class ProjectChangeSerializer(serializers.Serializer[dict[str, Any]]):
-    name = serializers.CharField(max_length=150, required=False)
+    name = NameField(required=False)
     environments = _environments(required=False)
     tier = serializers.ChoiceField(choices=TIER_CHOICES, required=False)
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter
+from drf_spectacular.utils import OpenApiParameter, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,6 +16,7 @@ from apps.core import prepared
 from apps.core.access import refusal, rights_of, with_rights
 from apps.core.actor import Actor
 from apps.core.api import requests
+from apps.core.api.shapes import KEY_SCHEMA, ROW_VERSION_MAX
 from apps.core.errors import InvalidInput, NotFound, ServiceKindMismatch
 from apps.core.names import is_entry_key
 from apps.services.bulk import ITEMS_MAX, Deletion, Result, each
@@ -111,6 +112,7 @@ def precondition_of(request: Request) -> Mapping[str, Any]:
 
 def forced(request: Request) -> bool:
     """Whether `?force=true` asks to delete what templates still refer to."""
+    requests.require_parameters(request, "force")
     value = request.query_params.get("force", "false")
     if value not in ("true", "false"):
         raise InvalidInput.of("force", "Send force=true, or leave it out.")
@@ -141,9 +143,14 @@ class ExactText(serializers.CharField):
         return str(data)
 
 
+@extend_schema_field(KEY_SCHEMA)
+class KeyText(ExactText):
+    """A key as it came; that it is one, the operation asks."""
+
+
 class DeletionSerializer(ExactSerializer):
-    key = ExactText()
-    row_version = serializers.IntegerField(required=False, min_value=1)
+    key = KeyText()
+    row_version = serializers.IntegerField(required=False, min_value=1, max_value=ROW_VERSION_MAX)
 
 
 class ResultSerializer(serializers.Serializer[dict[str, Any]]):

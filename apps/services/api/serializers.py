@@ -6,7 +6,7 @@ from typing import Any
 from rest_framework import serializers
 
 from apps.core.access import SCOPE_PERMISSIONS
-from apps.core.names import NAME_MAX_LENGTH
+from apps.core.api.shapes import NameField, SlugField
 from apps.services.models import Kind, Provider, Slot
 from apps.services.operations.keys import NETWORKS_MAX, OVERLAP_DEFAULT_SECONDS, OVERLAP_MAX_SECONDS
 
@@ -45,16 +45,16 @@ class ServiceRestoredSerializer(ServiceSerializer):
 
 class ServiceWriteSerializer(serializers.Serializer[dict[str, Any]]):
     project = serializers.UUIDField()
-    environment = serializers.CharField(max_length=63)
-    slug = serializers.CharField(max_length=63)
+    environment = SlugField()
+    slug = SlugField()
     kind = _choice(Kind.choices)
-    name = serializers.CharField(max_length=NAME_MAX_LENGTH, required=False)
+    name = NameField(required=False)
     is_umbrella = serializers.BooleanField(required=False)
     umbrella = serializers.UUIDField(required=False, allow_null=True)
 
 
 class ServiceChangeSerializer(serializers.Serializer[dict[str, Any]]):
-    name = serializers.CharField(max_length=NAME_MAX_LENGTH)
+    name = NameField()
 
 
 class NothingSerializer(serializers.Serializer[dict[str, Any]]):
@@ -121,7 +121,10 @@ class ApiKeySerializer(serializers.Serializer[dict[str, Any]]):
 
 
 class ApiKeyIssuedSerializer(ApiKeySerializer):
-    key = serializers.CharField(help_text="Shown this once.")
+    key = serializers.CharField(required=False, help_text="Shown this once.")
+    already_shown = serializers.BooleanField(
+        required=False, help_text="true: a repeat of the same Idempotency-Key, without it."
+    )
 
 
 def _networks() -> serializers.ListField:

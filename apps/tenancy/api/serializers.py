@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from apps.core.access import TOKEN_PERMISSIONS, TenantRole
+from apps.core.api.shapes import NameField, SlugField
 from apps.core.names import NAME_MAX_LENGTH, SLUG_RULE
 from apps.tenancy.automation import DESCRIPTION_MAX_LENGTH, TOKEN_NAME_MAX_LENGTH
 from apps.tenancy.break_glass import REASON_MAX_LENGTH
@@ -27,15 +28,13 @@ class TenantSerializer(serializers.Serializer[dict[str, Any]]):
 
 
 class TenantCreateSerializer(serializers.Serializer[dict[str, Any]]):
-    slug = serializers.CharField(max_length=63, help_text=SLUG_RULE)
-    name = serializers.CharField(
-        max_length=NAME_MAX_LENGTH, required=False, help_text="For people; by default the slug."
-    )
+    slug = SlugField(help_text=SLUG_RULE)
+    name = NameField(required=False, help_text="For people; by default the slug.")
     owner = serializers.EmailField(max_length=EMAIL_MAX_LENGTH, help_text="Of an operator: the first owner.")
 
 
 class TenantChangeSerializer(serializers.Serializer[dict[str, Any]]):
-    name = serializers.CharField(max_length=NAME_MAX_LENGTH)
+    name = NameField()
 
 
 class TenantMemberSerializer(serializers.Serializer[dict[str, Any]]):
@@ -87,7 +86,12 @@ class OperatorCreateSerializer(serializers.Serializer[dict[str, Any]]):
 
 
 class OperatorCreatedSerializer(OperatorSerializer):
-    password = serializers.CharField(help_text="Shown this once; the first log-in asks for another.")
+    password = serializers.CharField(
+        required=False, help_text="Shown this once; the first log-in asks for another."
+    )
+    already_shown = serializers.BooleanField(
+        required=False, help_text="true: a repeat of the same Idempotency-Key, without it."
+    )
 
 
 class OperatorDeactivatedSerializer(OperatorSerializer):
@@ -106,7 +110,7 @@ class ServiceAccountSerializer(serializers.Serializer[dict[str, Any]]):
 
 
 class ServiceAccountWriteSerializer(serializers.Serializer[dict[str, Any]]):
-    name = serializers.CharField(max_length=63)
+    name = SlugField()
     description = serializers.CharField(max_length=DESCRIPTION_MAX_LENGTH, required=False, allow_blank=True)
 
 
@@ -128,7 +132,10 @@ class AccessTokenSerializer(serializers.Serializer[dict[str, Any]]):
 
 
 class AccessTokenIssuedSerializer(AccessTokenSerializer):
-    token = serializers.CharField(help_text="Shown this once.")
+    token = serializers.CharField(required=False, help_text="Shown this once.")
+    already_shown = serializers.BooleanField(
+        required=False, help_text="true: a repeat of the same Idempotency-Key, without it."
+    )
 
 
 class AccessTokenWriteSerializer(serializers.Serializer[dict[str, Any]]):

@@ -12,8 +12,8 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 from apps.core.actor import Actor
+from apps.core.api import requests
 from apps.core.api.problems import ProblemSerializer
-from apps.core.errors import InvalidInput
 from apps.services.models import Kind
 from apps.vault.api.views import WorkloadView
 from apps.vault.formats import EXPORT_FORMATS, MEDIA_TYPES, require_export_format
@@ -43,16 +43,14 @@ class ExportView(WorkloadView):
         responses={
             (200, "text/plain"): OpenApiTypes.STR,
             (200, "application/json"): OpenApiTypes.OBJECT,
-            (200, "application/yaml"): OpenApiTypes.STR,
+            (200, "application/yaml"): OpenApiTypes.OBJECT,
             **dict.fromkeys((401, 402, 403, 422, 503), ProblemSerializer),
         },
     )
     def get(self, request: Request) -> HttpResponse:
         service = self.service_of(request)
-        asked = request.query_params.getlist("format")
-        if len(asked) > 1:
-            raise InvalidInput.of("format", "Send this parameter once.")
-        form = require_export_format(asked[0] if asked else None)
+        requests.require_parameters(request, "format")
+        form = require_export_format(request.query_params.get("format"))
         content = export_entries(
             actor=cast(Actor, request.user),
             service=service,

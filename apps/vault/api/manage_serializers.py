@@ -4,8 +4,9 @@ from typing import Any
 
 from rest_framework import serializers
 
+from apps.core.api.shapes import ROW_VERSION_MAX
 from apps.flags.api.serializers import OffsetDateTimeField
-from apps.services.api.entries import DeletionSerializer, ExactSerializer, ExactText, items_of
+from apps.services.api.entries import DeletionSerializer, ExactSerializer, ExactText, KeyText, items_of
 from apps.vault.models import ConfigType, SecretType
 from apps.vault.values import DESCRIPTION_MAX_LENGTH
 
@@ -42,11 +43,11 @@ class SecretPutSerializer(_WriteSerializer, RemindersSerializer):
 
 
 class SecretCreateSerializer(SecretPutSerializer):
-    key = ExactText()
+    key = KeyText()
 
 
 class SecretBulkItemSerializer(SecretCreateSerializer):
-    row_version = serializers.IntegerField(required=False, min_value=1)
+    row_version = serializers.IntegerField(required=False, min_value=1, max_value=ROW_VERSION_MAX)
 
 
 class SecretBulkSerializer(serializers.Serializer[dict[str, Any]]):
@@ -152,11 +153,11 @@ class ConfigPutSerializer(_WriteSerializer):
 
 
 class ConfigCreateSerializer(ConfigPutSerializer):
-    key = ExactText()
+    key = KeyText()
 
 
 class ConfigBulkItemSerializer(ConfigCreateSerializer):
-    row_version = serializers.IntegerField(required=False, min_value=1)
+    row_version = serializers.IntegerField(required=False, min_value=1, max_value=ROW_VERSION_MAX)
 
 
 class ConfigBulkSerializer(serializers.Serializer[dict[str, Any]]):

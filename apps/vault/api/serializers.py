@@ -51,3 +51,7 @@ class SecretValueSerializer(SecretItemSerializer):
 
 class SecretListSerializer(serializers.Serializer[dict[str, object]]):
     secrets = SecretItemSerializer(many=True)
+
+
+class SecretMapSerializer(serializers.Serializer[dict[str, object]]):
+    secrets = serializers.DictField(child=serializers.CharField(), help_text="Key → value.")

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 
 from apps.audit.api.manage import CONFLICT, NOT_FOUND, PROBLEMS, ManageView, actor_of, body_of, visible
 from apps.core.api.problems import ProblemSerializer
-from apps.services.api.entries import ExactText
+from apps.services.api.entries import ExactText, KeyText
 from apps.services.models import Service
 from apps.vault import formats, transfer
 
@@ -25,7 +25,7 @@ def _choice(names: tuple[str, ...], **options: Any) -> serializers.ChoiceField:
 
 
 def _keys() -> serializers.ListField:
-    return serializers.ListField(child=ExactText(), required=False, max_length=formats.ENTRIES_MAX)
+    return serializers.ListField(child=KeyText(), required=False, max_length=formats.ENTRIES_MAX)
 
 
 class EntriesImportSerializer(serializers.Serializer[dict[str, Any]]):

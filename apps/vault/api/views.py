@@ -4,7 +4,7 @@ from typing import Any, cast
 
 from django.core.exceptions import ObjectDoesNotExist
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -14,6 +14,7 @@ from apps.audit.targets import target_of
 from apps.core.actor import Actor
 from apps.core.api import requests
 from apps.core.api.problems import ProblemSerializer
+from apps.core.api.shapes import require_types
 from apps.core.errors import InvalidCredential, InvalidInput, NotFound, NotPermitted, VersionConflict
 from apps.core.names import is_entry_key
 from apps.services.credentials import Credential
@@ -21,6 +22,7 @@ from apps.services.models import Service
 from apps.vault import operations
 from apps.vault.api.serializers import (
     SecretListSerializer,
+    SecretMapSerializer,
     SecretValueSerializer,
     SecretWriteSerializer,
     SecretWrittenSerializer,
@@ -63,11 +65,17 @@ class SecretsView(WorkloadView):
         operation_id="list_secrets",
         summary="Keys of the secrets in effect, or with format=map their values",
         parameters=[OpenApiParameter("format", OpenApiTypes.STR, enum=["map"])],
-        responses={200: SecretListSerializer, **_PROBLEMS},
+        responses={
+            200: PolymorphicProxySerializer(
+                "Secrets", [SecretListSerializer, SecretMapSerializer], resource_type_field_name=None
+            ),
+            **_PROBLEMS,
+        },
     )
     def get(self, request: Request) -> Response:
         service = self.service_of(request)
         actor = cast(Actor, request.user)
+        requests.require_parameters(request, "format")
         form = request.query_params.get("format")
         if form == "map":
             return Response({"secrets": operations.export_secrets(actor=actor, service=service)})
@@ -115,6 +123,7 @@ class SecretView(WorkloadView):
         service = self.service_of(request)
         shape = SecretWriteSerializer(data=request.data)
         _require_object(request.data, shape)
+        require_types(shape, request.data)
         shape.is_valid(raise_exception=True)
         body = shape.validated_data
         secret_type = body.get("type") or SecretType.TEXT

@@ -187,6 +187,8 @@ class ApiKeyRotateView(ManageView):
     def post(self, request: Request, service_id: UUID, key_id: UUID) -> Response:
         key = _key_of(request, service_id, key_id)
         body = body_of(request, ApiKeyRotateSerializer) if request.data else {}
+        # Read before a repeat is looked for: one that cannot be read is refused then too.
+        expected = expected_version(request)
 
         def make() -> Answer:
             return _made(
@@ -194,7 +196,7 @@ class ApiKeyRotateView(ManageView):
                     actor=actor_of(request),
                     key=key,
                     overlap_seconds=body.get("overlap_seconds", OVERLAP_DEFAULT_SECONDS),
-                    expected_row_version=expected_version(request),
+                    expected_row_version=expected,
                     **_terms(body, "scopes", "expires_at", "allowed_networks"),
                 )
             )
