@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 
 from apps.core import strict_json
 from apps.core.actor import Actor
-from apps.core.admin import Act, OperationAdmin, page_url, stand_in, values_filter
+from apps.core.admin import Act, page_url, stand_in, values_filter
 from apps.core.errors import InvalidInput, MalformedRequest
 from apps.core.forms import OperationForm, UtcDateTimeField
 from apps.core.pages import (
@@ -33,6 +33,7 @@ from apps.core.pages import (
 from apps.flags import operations
 from apps.flags.models import Flag
 from apps.services.models import Service
+from apps.services.restoring import RestoringAdmin
 from apps.services.tabs import EntryTab, tab_url
 
 _TYPES = [(name, name) for name in ("boolean", "string", "number", "json")]
@@ -154,7 +155,7 @@ def state_badge(flag: Flag) -> SafeString:
 
 
 @admin.register(Flag)
-class FlagAdmin(OperationAdmin):
+class FlagAdmin(RestoringAdmin):
     read_permission = "flag:read"
     add_form = FlagForm
     add_permission = "flag:write"
@@ -186,7 +187,7 @@ class FlagAdmin(OperationAdmin):
             _delete,
             lambda actor, flag: [
                 f"{flag.key} leaves the snapshots of {flag.service} and of what inherits from it at once.",
-                "It is kept for 30 days; writing the key again brings it back.",
+                "It is kept for 30 days; until then it can be restored from the page of the service.",
             ],
             tone="danger",
             returns=lambda flag: tab_url(flag.service, "flags"),
@@ -203,6 +204,12 @@ class FlagAdmin(OperationAdmin):
     )
     search_fields = ("key",)
     ordering = ("service", "key")
+
+    def bring_back(self, actor: Actor, entry: Flag, row_version: int | None) -> str:
+        operations.restore_flag(
+            actor=actor, service=entry.service, key=entry.key, expected_row_version=row_version
+        )
+        return f"{entry.key} is back."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Flag]:
         return super().get_queryset(request).select_related("service__project__tenant")

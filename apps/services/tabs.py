@@ -19,6 +19,7 @@ from apps.core.admin import actor_of, add_url, page_url
 from apps.core.pages import Button, Cell, Panel, Row, Tone, badge, code, link, marked
 from apps.services.inheritance import INHERITED, scope, winners
 from apps.services.models import Service
+from apps.services.restoring import deleted_panel
 
 # With 1,000 entries a page stays far below 250 KB, and two pages of scrolling find nothing anyway.
 ENTRIES_A_PAGE = 50
@@ -143,7 +144,8 @@ class EntryTab:
                     ]
                     if may_write
                     else (),
-                )
+                ),
+                *(deleted_panel(self.model._default_manager.all(), service) if may_write else ()),
             ],
             paging=Paging(
                 number=page.number,

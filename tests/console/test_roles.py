@@ -15,11 +15,22 @@ from apps.audit.models import AuditEvent
 from apps.audit.operations import forget_coalesced
 from apps.core.access import ProjectRole
 from apps.core.actor import Actor
+from apps.flags.models import Flag
+from apps.flags.operations import delete_flag, set_flag_state
 from apps.projects.models import Project, ProjectMember
 from apps.projects.operations import set_project_member
 from apps.services.models import ApiKey
 from apps.tenancy.models import TenantMember
-from apps.vault.operations import export_secrets, note_secret_list, reveal_secret
+from apps.vault.models import Config, Secret
+from apps.vault.operations import (
+    delete_config,
+    delete_secret,
+    export_secrets,
+    note_secret_list,
+    reveal_secret,
+    set_config,
+    set_secret,
+)
 from tests.conftest import Cast, play_cast
 from tests.console.test_routes import CANARY, INSIDERS, World, crawl, entered, everything, make_world, told
 from tests.plugins.stage import Stage
@@ -48,6 +59,28 @@ write-secret-production   ✓     ✓    404  404  404  ✓     404
 write-secret-develop      ✓     ✓    ✓    404  404  ✓     404
 delete-secret-production  ✓     ✓    404  404  404  ✓     404
 delete-secret-develop     ✓     ✓    ✓    404  404  ✓     404
+
+restore-version-of-secret-production  ✓ ✓ 404 404 404 ✓ 404
+restore-version-of-secret-develop     ✓ ✓ ✓   404 404 ✓ 404
+destroy-version-of-secret-production  ✓ ✓ 404 404 404 ✓ 404
+destroy-version-of-secret-develop     ✓ ✓ ✓   404 404 ✓ 404
+rename-secret-production              ✓ ✓ 404 404 404 ✓ 404
+rename-secret-develop                 ✓ ✓ ✓   404 404 ✓ 404
+remind-of-secret-production           ✓ ✓ 404 404 404 ✓ 404
+remind-of-secret-develop              ✓ ✓ ✓   404 404 ✓ 404
+restore-deleted-secret-production     ✓ ✓ 404 404 404 ✓ 404
+restore-deleted-secret-develop        ✓ ✓ ✓   404 404 ✓ 404
+
+restore-version-of-config-production  ✓ ✓ 403 403 403 ✓ 404
+restore-version-of-config-develop     ✓ ✓ ✓   403 403 ✓ 404
+destroy-version-of-config-production  ✓ ✓ 403 403 403 ✓ 404
+destroy-version-of-config-develop     ✓ ✓ ✓   403 403 ✓ 404
+rename-config-production              ✓ ✓ 403 403 403 ✓ 404
+rename-config-develop                 ✓ ✓ ✓   403 403 ✓ 404
+restore-deleted-config-production     ✓ ✓ 404 404 404 ✓ 404
+restore-deleted-config-develop        ✓ ✓ ✓   404 404 ✓ 404
+restore-deleted-flag-production       ✓ ✓ 404 404 404 ✓ 404
+restore-deleted-flag-develop          ✓ ✓ ✓   404 404 ✓ 404
 
 add-config-production     ✓     ✓    403  403  403  ✓     404
 add-config-develop        ✓     ✓    ✓    403  403  ✓     404
@@ -123,6 +156,12 @@ def _tenant_member(cast: Cast, name: str) -> TenantMember:
 
 def _flag_form(world: World, where: str) -> dict[str, Any]:
     return {"default": "off", "off": "off", "row_version": world.flags[where].row_version}
+
+
+def _deleted(service_id: Any) -> list[Any]:
+    """One of each kind that was deleted from the service."""
+    kinds: list[Any] = [Secret, Config, Flag]
+    return [model.objects.get(service=service_id, deleted_at__isnull=False) for model in kinds]
 
 
 def addresses(world: World) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -234,6 +273,32 @@ def addresses(world: World) -> dict[str, tuple[str, dict[str, Any]]]:
                 _page("vault/config", config),
                 {"type": "string", "value": "other", "expected_version": config.active_version},
             ),
+            **{
+                f"{verb}-version-of-{kind}-{where}": (
+                    _page(f"vault/{kind}", row, f"versions/1/{verb}/"),
+                    {"row_version": row.row_version},
+                )
+                for kind, row in (("secret", secret), ("config", config))
+                for verb in ("restore", "destroy")
+            },
+            **{
+                f"rename-{kind}-{where}": (
+                    _page(f"vault/{kind}", row, "rename/"),
+                    {"new_key": "new.one", "row_version": row.row_version},
+                )
+                for kind, row in (("secret", secret), ("config", config))
+            },
+            f"remind-of-secret-{where}": (
+                _page("vault/secret", secret, "reminders/"),
+                {"rotate_by": "2030-01-01T00:00", "row_version": secret.row_version},
+            ),
+            **{
+                f"restore-deleted-{row._meta.model_name}-{where}": (
+                    _page(f"{row._meta.app_label}/{row._meta.model_name}", row, "restore/"),
+                    {"row_version": row.row_version},
+                )
+                for row in _deleted(secret.service_id)
+            },
             f"delete-config-{where}": (_page("vault/config", config, "act/delete/"), {}),
             f"add-flag-{where}": (f"/admin/flags/flag/add/{parent}", {"key": "new.one", "type": "boolean"}),
             f"write-flag-{where}": (_page("flags/flag", flag), _flag_form(world, where)),
@@ -255,6 +320,17 @@ def world(db: None, stage: Stage, command: Actor) -> World:
         set_project_member(actor=command, project=project, user=users["sue"], role=ProjectRole.MANAGER)
         create_operator(actor=command, email="stranger@example.org", must_change_password=False)
         world = make_world(cast, command)
+        for where, service in (("production", cast.backend), ("develop", world.develop)):
+            # Each has an older version, and one of each kind is deleted.
+            for key in (f"zyx.{where}.token", "zyx.gone"):
+                set_secret(actor=command, service=service, key=key, value=CANARY.encode())
+            for key in (f"zyx.{where}.host", "zyx.gone"):
+                set_config(actor=command, service=service, key=key, value=f"zyx-{where}.internal")
+            set_flag_state(actor=command, service=service, key="zyx.gone", enabled=True)
+            for delete in (delete_secret, delete_config, delete_flag):
+                delete(actor=command, service=service, key="zyx.gone")
+            world.secrets[where].refresh_from_db()
+            world.configs[where].refresh_from_db()
         cast.project = Project.objects.get(pk=project.pk)
         return world
 

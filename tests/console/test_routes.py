@@ -201,7 +201,10 @@ def acts_of(model: type[models.Model]) -> list[str]:
 def row_urls(route: Route, pk: object) -> list[str]:
     """The addresses that a route of a model gives one row."""
     assert route.model is not None
-    assert set(route.parameters) <= {"object_id", "name"}, route
+    assert set(route.parameters) <= {"object_id", "name", "version", "verb"}, route
+    if "version" in route.parameters:
+        verbs = ("restore", "destroy", "no-such-verb")
+        return [route.url(object_id=pk, version=number, verb=verb) for number in (1, 2) for verb in verbs]
     if "name" in route.parameters:
         return [route.url(object_id=pk, name=name) for name in acts_of(route.model)]
     return [route.url(object_id=pk)]

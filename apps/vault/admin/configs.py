@@ -1,17 +1,22 @@
 """Configs in the console."""
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from django import forms
 from django.contrib import admin
 from django.db.models import F
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
 
+from apps.core.access import permitted
 from apps.core.actor import Actor
 from apps.core.admin import (
     Act,
+    actor_of,
 )
+from apps.core.errors import NotFound
 from apps.core.pages import (
     Cell,
     Page,
@@ -34,6 +39,9 @@ from apps.vault.admin.entries import (
     what_deleting_does,
     written_by,
 )
+from apps.vault.admin.history import RenameForm, asked_versions
+from apps.vault.differences import diff_configs
+from apps.vault.history import CONFIGS
 from apps.vault.models import Config, ConfigType, ConfigVersion, Entry
 from apps.vault.values import parse_config_text
 
@@ -80,6 +88,10 @@ class ConfigForm(ConfigVersionForm):
     key = forms.CharField(max_length=255, help_text=KEY_HELP)
 
 
+class RenameConfigForm(RenameForm):
+    of = CONFIGS
+
+
 def _delete_config(actor: Actor, config: Config) -> str:
     operations.delete_config(actor=actor, service=config.service, key=config.key)
     return f"{config.key} is deleted. It can be restored for 30 days."
@@ -93,6 +105,9 @@ class ConfigAdmin(EntryAdmin):
     change_form = ConfigVersionForm
     change_permission = "config:write"
     tab = "configs"
+    of = CONFIGS
+    compare_permission = "config:read"
+    form_pages = {"rename": RenameConfigForm}
     acts = {
         "delete": Act(
             "Delete",
@@ -117,7 +132,19 @@ class ConfigAdmin(EntryAdmin):
             panels=page.panels,
         )
 
+    def compare(self, request: HttpRequest, entry: Config) -> HttpResponseBase:
+        left, right = asked_versions(request.GET, entry)
+        shown: dict[str, Any] = {"method": "get", "is_answered": bool(request.GET)}
+        if request.GET:
+            try:
+                shown["text"] = diff_configs(actor=actor_of(request), config=entry, left=left, right=right)
+            except NotFound:
+                raise Http404 from None
+            shown["sentence"] = "The two are the same."
+        return self.compared(request, entry, left, right, **shown)
+
     def versions(self, request: HttpRequest, entry: Config) -> Panel:
+        held = permitted(actor_of(request), {self.compare_permission, self.of.write, self.of.destroy}, entry)
         rows = [
             Row(
                 [
@@ -128,7 +155,8 @@ class ConfigAdmin(EntryAdmin):
                     version.description or "–",
                     written_by(version),
                     when(version.created_at),
-                ]
+                ],
+                self.version_buttons(entry, version, held),
             )
             for version in entry.versions.order_by("-version")[:VERSIONS_SHOWN]
         ]

@@ -12,7 +12,6 @@ from django.shortcuts import redirect
 
 from apps.core.actor import Actor
 from apps.core.admin import (
-    OperationAdmin,
     page_url,
     stand_in,
     values_filter,
@@ -28,6 +27,7 @@ from apps.core.pages import (
 )
 from apps.services.models import Service
 from apps.services.tabs import tab_url
+from apps.vault.admin.history import HistoryAdmin
 from apps.vault.models import Entry
 from apps.vault.values import DESCRIPTION_MAX_LENGTH
 
@@ -76,7 +76,7 @@ class EntryForm(OperationForm):
         return {"expected_version": self.cleaned_data.get("expected_version")}
 
 
-class EntryAdmin(OperationAdmin):
+class EntryAdmin(HistoryAdmin):
     """What lists and pages of secrets and configs have in common."""
 
     parent_model = Service
@@ -131,5 +131,5 @@ def written_by(version: Any) -> str:
 def what_deleting_does(actor: Actor, entry: Entry) -> Sequence[str]:
     return [
         f"{entry.key} leaves the snapshots of {entry.service} and of what inherits from it at once.",
-        "Its versions are kept for 30 days; writing the key again brings it back.",
+        "Its versions are kept for 30 days; until then it can be restored from the page of the service.",
     ]

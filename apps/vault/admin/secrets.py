@@ -1,7 +1,8 @@
 """Secrets in the console. A value leaves by the reveal alone."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.views.decorators.http import require_POST
 
-from apps.core.access import allows
+from apps.core.access import allows, permitted
 from apps.core.actor import Actor
 from apps.core.admin import (
     Act,
@@ -22,10 +23,12 @@ from apps.core.admin import (
     page_url,
     presence_redirect,
 )
-from apps.core.errors import InvalidInput, ReauthenticationRequired
+from apps.core.errors import InvalidInput, NotFound, ReauthenticationRequired
+from apps.core.forms import UtcDateTimeField
 from apps.core.pages import (
     Button,
     Cell,
+    Page,
     Panel,
     Row,
     Tone,
@@ -45,7 +48,12 @@ from apps.vault.admin.entries import (
     what_deleting_does,
     written_by,
 )
+from apps.vault.admin.history import EntryPageForm, RenameForm, asked_versions
+from apps.vault.differences import diff_secrets
+from apps.vault.history import SECRETS
 from apps.vault.models import Entry, Secret, SecretType, SecretVersion
+from apps.vault.reminders import NAMES as REMINDERS
+from apps.vault.reminders import set_reminders
 from apps.vault.values import VALUE_MAX_BYTES
 
 
@@ -93,6 +101,34 @@ class SecretForm(SecretVersionForm):
     key = forms.CharField(max_length=255, help_text=KEY_HELP)
 
 
+class RenameSecretForm(RenameForm):
+    of = SECRETS
+
+
+class RemindersForm(EntryPageForm):
+    """When owners are reminded. Empty, they are not."""
+
+    title = "Reminders"
+    label = "Reminders"
+    done = "has its reminders set."
+    expires_at = UtcDateTimeField(required=False, help_text="UTC. Nexus goes on serving it after that.")
+    rotate_by = UtcDateTimeField(required=False, help_text="UTC. Owners get mail from 14 days before on.")
+
+    def prepare(self) -> None:
+        super().prepare()
+        for name in REMINDERS:
+            self.initial.setdefault(name, getattr(self.instance, name))
+
+    def operate(self) -> Entry:
+        return set_reminders(
+            actor=self.actor,
+            service=self.instance.service,
+            key=self.instance.key,
+            reminders={name: self.cleaned_data[name] for name in REMINDERS},
+            expected_row_version=self.cleaned_data["row_version"],
+        )
+
+
 def _delete_secret(actor: Actor, secret: Secret) -> str:
     operations.delete_secret(actor=actor, service=secret.service, key=secret.key)
     return f"{secret.key} is deleted. It can be restored for 30 days."
@@ -108,6 +144,9 @@ class SecretAdmin(EntryAdmin):
     change_form = SecretVersionForm
     change_permission = "secret:write"
     tab = "secrets"
+    of = SECRETS
+    compare_permission = "secret:reveal"
+    form_pages = {"rename": RenameSecretForm, "reminders": RemindersForm}
     acts = {
         "delete": Act(
             "Delete",
@@ -167,14 +206,49 @@ class SecretAdmin(EntryAdmin):
         }
         return _not_kept(TemplateResponse(request, "console/revealed.html", context))
 
+    def compare(self, request: HttpRequest, entry: Secret) -> HttpResponseBase:
+        """Asked by POST alone: that two values are the same is told to the audit log."""
+        sent = request.POST if request.method == "POST" else request.GET
+        left, right = asked_versions(sent, entry)
+        if request.method != "POST":
+            return self.compared(request, entry, left, right, method="post")
+        try:
+            found = diff_secrets(actor=actor_of(request), secret=entry, left=left, right=right)
+        except ReauthenticationRequired:
+            return presence_redirect(page_url(entry))
+        except NotFound:
+            raise Http404 from None
+        are = "are the same" if found.is_same else "differ"
+        sentence = f"Versions {left} and {right} {are}: {found.left_bytes:,} and {found.right_bytes:,} bytes."
+        return _not_kept(
+            self.compared(request, entry, left, right, method="post", is_answered=True, sentence=sentence)
+        )
+
+    def page(self, request: HttpRequest, entry: Secret) -> Page:
+        facts = [
+            (label, when(moment))
+            for label, moment in (("Expires", entry.expires_at), ("Rotate by", entry.rotate_by))
+            if moment is not None
+        ]
+        return replace(super().page(request, entry), facts=facts)
+
     def buttons(self, request: HttpRequest, obj: Secret) -> list[Button]:
         buttons = super().buttons(request, obj)
         if allows(actor_of(request), "secret:reveal", obj):
             buttons.insert(0, Button("Reveal", f"{_reveal_url(obj)}", "primary", posts=True))
         return buttons
 
+    def version_buttons(self, entry: Secret, version: Any, held: Collection[str]) -> list[Button]:
+        buttons = super().version_buttons(entry, version, held)
+        if "secret:reveal" in held and not version.destroyed_at:
+            fields = [("version", str(version.version))]
+            about = f"version {version.version}"
+            buttons.insert(0, Button("Reveal", _reveal_url(entry), posts=True, fields=fields, about=about))
+        return buttons
+
     def versions(self, request: HttpRequest, entry: Secret) -> Panel:
-        may_reveal = allows(actor_of(request), "secret:reveal", entry)
+        asked = {self.compare_permission, self.of.write, self.of.destroy}
+        held = permitted(actor_of(request), asked, entry)
         rows = [
             Row(
                 [
@@ -190,17 +264,7 @@ class SecretAdmin(EntryAdmin):
                     written_by(version),
                     when(version.created_at),
                 ],
-                [
-                    Button(
-                        "Reveal",
-                        _reveal_url(entry),
-                        posts=True,
-                        fields=[("version", str(version.version))],
-                        about=f"version {version.version}",
-                    )
-                ]
-                if may_reveal and not version.destroyed_at
-                else (),
+                self.version_buttons(entry, version, held),
             )
             for version in entry.versions.defer("sealed").order_by("-version")[:VERSIONS_SHOWN]
         ]
