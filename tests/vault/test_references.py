@@ -12,9 +12,9 @@ from apps.services.models import EntryReference, Kind, Service
 from apps.services.operations import create_service, link_umbrella
 from apps.vault.bulk import write_configs
 from apps.vault.drafts import ConfigDraft
+from apps.vault.history import CONFIGS, SECRETS, rename_entry, restore_entry
 from apps.vault.models import Config
 from apps.vault.operations import delete_config, delete_secret, set_config, set_secret
-from apps.vault.history import CONFIGS, SECRETS, rename_entry, restore_entry
 from nexus.delivery.render import render
 from tests.conftest import Cast
 
