@@ -115,7 +115,7 @@ def restore_secret_version(
     VersionConflict, and what `set_secret` raises.
     """
     require(actor, "secret:write", service)
-    service = entries.lock_service(service)
+    service = entries.lock_service(service, actor=actor)
     secret = cast(Secret, _locked(SECRETS, service, key))
     _require_row_version(secret, expected_row_version)
     row: SecretVersion = _readable_version(secret, version)
@@ -141,7 +141,7 @@ def restore_config_version(
 ) -> Written:
     """Append a version that holds the value of `version`, its references checked as at any write."""
     require(actor, "config:write", service)
-    service = entries.lock_service(service)
+    service = entries.lock_service(service, actor=actor)
     config = _locked(CONFIGS, service, key)
     _require_row_version(config, expected_row_version)
     row: ConfigVersion = _readable_version(config, version)
@@ -162,7 +162,7 @@ def destroy_version(*, actor: Actor, of: Kinds, service: Service, key: str, vers
     Raises NotPermitted, NotFound, and Conflict for the active version. Destroying twice is once.
     """
     require(actor, of.destroy, service)
-    service = entries.lock_service(service)
+    service = entries.lock_service(service, actor=actor)
     entry = _locked(of, service, key)
     if version == entry.active_version:
         raise Conflict("This version is the active one. Write another first, or delete the entry.")
@@ -189,7 +189,7 @@ def restore_entry(*, actor: Actor, of: Kinds, service: Service, key: str) -> Ent
     and QuotaExceeded.
     """
     require(actor, of.write, service)
-    service = entries.lock_service(service)
+    service = entries.lock_service(service, actor=actor)
     entry = _locked(of, service, key, deleted=True)
     if entry.deleted_at is None:
         raise Conflict(f"{key} is not deleted.")
@@ -238,7 +238,7 @@ def rename_entry(
     """
     require(actor, of.write, service)
     require_entry_key(new_key, field="new_key")
-    service = entries.lock_service(service)
+    service = entries.lock_service(service, actor=actor)
     entry = _locked(of, service, key)
     _require_row_version(entry, expected_row_version)
     if new_key == key:
