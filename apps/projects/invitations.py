@@ -81,7 +81,7 @@ def create_invitation(
         raise NotPermitted("Nobody invites themselves.", permission="member:manage", target=scope)
     # Under the lock of what it leads into, so that two at once do not both send one.
     if project is not None:
-        project = Project.objects.locked(project.pk)
+        project = Project.objects.locked(project.pk, actor=actor)
     else:
         _locked_tenant(tenant)
     _require_outside(tenant, project, email)

@@ -20,8 +20,8 @@ from apps.projects.tiers import TIERS
 RESTORABLE = timedelta(days=30)
 
 
-def _locked_as_read(project: Project, expected_row_version: int | None) -> Project:
-    found = Project.objects.locked(project.pk)
+def _locked_as_read(actor: Actor, project: Project, expected_row_version: int | None) -> Project:
+    found = Project.objects.locked(project.pk, actor=actor)
     if expected_row_version is not None and found.row_version != expected_row_version:
         raise VersionConflict
     return found
@@ -46,7 +46,7 @@ def edit_project(
         require(actor, "project:change", project)
     if tier is not None:
         require(actor, "project:change_tier", project)
-    project = _locked_as_read(project, expected_row_version)
+    project = _locked_as_read(actor, project, expected_row_version)
     ranks = list(TIERS)
     shrinks = tier is not None and ranks.index(require_tier(tier).name) < ranks.index(project.tier)
     if tier is not None and not shrinks:
@@ -70,7 +70,7 @@ def delete_project(*, actor: Actor, project: Project, expected_row_version: int 
     Raises NotPermitted, and VersionConflict.
     """
     require(actor, "project:delete", project)
-    project = _locked_as_read(project, expected_row_version)
+    project = _locked_as_read(actor, project, expected_row_version)
     project.deleted_at = timezone.now()
     project.purge_after = project.deleted_at + RESTORABLE
     project.save(update_fields=["deleted_at", "purge_after"])

@@ -26,7 +26,7 @@ def add_project_member(*, actor: Actor, project: Project, email: str, role: Proj
         raise InvalidInput.of(
             "email", "No active account that could work here has this address. Send an invitation to it."
         )
-    project = Project.objects.locked(project.pk)
+    project = Project.objects.locked(project.pk, actor=actor)
     if ProjectMember.objects.filter(project=project, user=user).exists():
         raise AlreadyExists("This person has a role in the project already. Change that one.")
     return set_project_member(actor=actor, project=project, user=user, role=role)
@@ -47,7 +47,7 @@ def change_project_member(
     raises.
     """
     require(actor, "member:manage", project)
-    project = Project.objects.locked(project.pk)
+    project = Project.objects.locked(project.pk, actor=actor)
     member = _member(project, member_id, expected_row_version)
     return set_project_member(actor=actor, project=project, user=member.user, role=role)
 
@@ -68,6 +68,6 @@ def remove_member_by_id(
 ) -> ProjectMember:
     """`remove_project_member` for one who is named by their membership. Raises VersionConflict as well."""
     require(actor, "member:manage", project)
-    project = Project.objects.locked(project.pk)
+    project = Project.objects.locked(project.pk, actor=actor)
     member = _member(project, member_id, expected_row_version)
     return remove_project_member(actor=actor, project=project, user=member.user)

@@ -4,16 +4,19 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db import models
+from django.db.models import OuterRef, Q, Subquery, Value
+from django.utils import timezone
 from guardian.models import UserObjectPermissionBase
 
 from apps.audit.targets import Target
 from apps.core.access import GRANTABLE_PERMISSIONS, AccessPaths, ProjectRole, Scoped, ScopedQuerySet
+from apps.core.actor import Actor
 from apps.core.clock import StampField
-from apps.core.errors import NotFound
+from apps.core.errors import NotFound, NotPermitted
 from apps.core.ids import uuid7
 from apps.core.models import Identified, SoftDeleted, Versioned
 from apps.projects.tiers import AB_TESTING, TIERS, Tier
-from apps.tenancy.models import Tenant, User
+from apps.tenancy.models import Tenant, TenantMember, User
 
 PERMISSION_ROWS: list[tuple[str, str | Any]] = [
     (permission, permission) for permission in sorted(GRANTABLE_PERMISSIONS)
@@ -21,17 +24,60 @@ PERMISSION_ROWS: list[tuple[str, str | Any]] = [
 
 
 class ProjectQuerySet(ScopedQuerySet["Project"]):
-    def locked(self, pk: UUID) -> "Project":
+    def locked(self, pk: UUID, *, actor: Actor | None = None) -> "Project":
         """The live project under a lock that lasts to the end of the transaction.
 
         First of all locks that an operation takes. `no_key` lets rows that merely point at the
-        project be inserted meanwhile. Raises NotFound when it was deleted since the caller saw it.
+        project be inserted meanwhile. Raises NotFound when it was deleted since the caller saw it,
+        and NotPermitted when `actor` lost the role here that the door read: whoever takes one holds
+        this lock, so that nothing is done by it afterwards.
         """
         rows = self.select_for_update(of=("self",), no_key=True).select_related("tenant")
         found = rows.live().filter(pk=pk).first()
         if found is None:
             raise NotFound
+        if actor is not None:
+            _require_roles_hold(actor, found)
         return found
+
+
+def roles_now(user_id: UUID) -> dict[str, Subquery]:
+    """The person's roles of this moment, for a query over rows with a `project`: see `hold`."""
+    holds = Q(ends_at=None) | Q(ends_at__gt=timezone.now())
+    in_project = ProjectMember.objects.filter(holds, user=user_id, project=OuterRef("project_id"))
+    in_tenant = TenantMember.objects.filter(holds, user=user_id, tenant=OuterRef("project__tenant_id"))
+    return {
+        "project_role_now": Subquery(in_project.values("role")[:1]),
+        "tenant_role_now": Subquery(in_tenant.values("role")[:1]),
+    }
+
+
+def hold(actor: Actor, project: "Project", *, project_role: str | None, tenant_role: str | None) -> bool:
+    """Whether the roles by which `actor` came through the door are these still. New ones are no matter."""
+    return actor.project_roles.get(project.pk) in (None, project_role) and actor.tenant_roles.get(
+        project.tenant_id
+    ) in (None, tenant_role)
+
+
+def _require_roles_hold(actor: Actor, project: "Project") -> None:
+    if actor.user_id is None or not {project.pk, project.tenant_id} & {
+        *actor.project_roles,
+        *actor.tenant_roles,
+    }:
+        return
+    holds = Q(ends_at=None) | Q(ends_at__gt=timezone.now())
+    # One query for both, in the statement after the lock: what was committed before it counts.
+    found = dict(
+        ProjectMember.objects.filter(holds, project=project, user=actor.user_id)
+        .values_list(Value("project"), "role")
+        .union(
+            TenantMember.objects.filter(holds, tenant=project.tenant_id, user=actor.user_id).values_list(
+                Value("tenant"), "role"
+            )
+        )
+    )
+    if not hold(actor, project, project_role=found.get("project"), tenant_role=found.get("tenant")):
+        raise NotPermitted(target=project)
 
 
 class Project(Identified, Versioned, SoftDeleted, Scoped):

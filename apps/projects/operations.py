@@ -113,7 +113,7 @@ def activate_add_on(
     """
     if not _new_project:
         require(actor, "project:change_tier", project)
-    project = Project.objects.locked(project.pk)
+    project = Project.objects.locked(project.pk, actor=actor)
     known = set().union(*(tier.add_ons for tier in TIERS.values()))
     if name not in known:
         raise InvalidInput.of("name", f"Choose one of {', '.join(sorted(known))}.")
@@ -140,7 +140,7 @@ def deactivate_add_on(*, actor: Actor, project: Project, name: str) -> None:
     Raises NotFound when it is not active.
     """
     require(actor, "project:change_tier", project)
-    project = Project.objects.locked(project.pk)
+    project = Project.objects.locked(project.pk, actor=actor)
     add_on = AddOn.objects.filter(project=project, name=name).first()
     if add_on is None:
         raise NotFound(f"The project {project} has no add-on {name}.")
@@ -174,7 +174,7 @@ def change_project(
     environments = sorted(set(environments))
     for environment in environments:
         require_slug(environment, field="environments")
-    project = Project.objects.locked(project.pk)
+    project = Project.objects.locked(project.pk, actor=actor)
     if expected_row_version is not None and project.row_version != expected_row_version:
         raise VersionConflict
     for environment in environments:
@@ -204,7 +204,7 @@ def change_tier(*, actor: Actor, project: Project, tier: str) -> Project:
     require(actor, "project:change_tier", project)
     _require_may_choose_tier(actor, project)
     limits = require_tier(tier)
-    project = Project.objects.locked(project.pk)
+    project = Project.objects.locked(project.pk, actor=actor)
     before = project.limits
     if before.name == tier:
         return project
@@ -257,7 +257,7 @@ def set_project_member(*, actor: Actor, project: Project, user: User, role: Proj
         raise NotPermitted("Nobody changes their own role.", permission="member:manage", target=project)
     if user.is_service_account:
         _require_fitting_account(project, user, role)
-    project = Project.objects.locked(project.pk)
+    project = Project.objects.locked(project.pk, actor=actor)
     member = ProjectMember.objects.filter(project=project, user=user).first()
     if member is None:
         return admit(actor=actor, project=project, user=user, role=role)
@@ -355,7 +355,7 @@ def remove_project_member(*, actor: Actor, project: Project, user: User) -> Proj
     that `actor` could not give.
     """
     require(actor, "member:manage", project)
-    project = Project.objects.locked(project.pk)
+    project = Project.objects.locked(project.pk, actor=actor)
     member = (
         ProjectMember.objects.select_related("user", "project").filter(project=project, user=user).first()
     )

@@ -24,28 +24,29 @@ from apps.core.access import ScopedQuerySet, refusal, rights_of, with_rights
 from apps.core.actor import Actor
 from apps.core.errors import AlreadyExists, Conflict, HasDependants, InvalidInput, NotFound, VersionConflict
 from apps.projects import holdings
-from apps.projects.models import Project
+from apps.projects.models import Project, hold, roles_now
 from apps.services.models import EntryReference, Service
 from apps.services.operations import RESTORABLE
 
 E = TypeVar("E", bound=models.Model)
 
 
-def lock_service(service: Service) -> Service:
+def lock_service(service: Service, *, actor: Actor | None = None) -> Service:
     """The live service under its project's lock: the beginning of every write of an entry.
 
-    Raises NotFound when it, or what it is in, was deleted meanwhile.
+    Raises NotFound when it, or what it is in, was deleted meanwhile, and NotPermitted when `actor` lost
+    their role there.
     """
-    _lock_project(service)
+    _lock_project(service, actor=actor)
     try:
         return Service.objects.live().select_related("project__tenant").get(pk=service.pk)
     except Service.DoesNotExist:
         raise NotFound from None
 
 
-def _lock_project(service: Service) -> None:
+def _lock_project(service: Service, *, actor: Actor | None = None) -> None:
     try:
-        Project.objects.locked(service.project_id)
+        Project.objects.locked(service.project_id, actor=actor)
     except Project.DoesNotExist:
         raise NotFound from None
 
@@ -136,6 +137,9 @@ def _locked_with_right(
     actor: Actor, permission: str, service: Service, annotations: Mapping[str, Any]
 ) -> "models.QuerySet[Service]":
     _lock_project(service)
+    if actor.user_id is not None:
+        # Read after the lock, which whoever takes a role holds: nothing is written by a role that is gone.
+        annotations = {**annotations, **roles_now(actor.user_id)}
     rows = with_rights(Service.objects.live(), actor, [permission])
     return rows.filter(pk=service.pk).select_related("project__tenant").annotate(**annotations)
 
@@ -143,9 +147,15 @@ def _locked_with_right(
 def _require(found: Service | None, actor: Actor, permission: str) -> Service:
     if found is None:
         raise NotFound
-    if not rights_of(found, [permission]):
+    if not rights_of(found, [permission]) or not _roles_hold(actor, found):
         raise refusal(actor, permission, found)
     return found
+
+
+def _roles_hold(actor: Actor, found: Any) -> bool:
+    return actor.user_id is None or hold(
+        actor, found.project, project_role=found.project_role_now, tenant_role=found.tenant_role_now
+    )
 
 
 def open_entry(

@@ -95,7 +95,7 @@ def give_grant(
     require(actor, permission, scope)
     if ends_at is not None and ends_at <= timezone.now():
         raise InvalidInput.of("ends_at", "Give a time to come, or none.")
-    project = Project.objects.locked(project.pk)
+    project = Project.objects.locked(project.pk, actor=actor)
     if service is not None:
         service = Service.objects.live().filter(pk=service.pk, project=project).first()
         if service is None:
@@ -137,7 +137,7 @@ def give_grant(
 def revoke_grant(*, actor: Actor, project: Project, grant_id: UUID) -> None:
     """End an extra grant at once. Raises NotFound when it has ended already, and NotPermitted."""
     require(actor, "member:manage", project)
-    project = Project.objects.locked(project.pk)
+    project = Project.objects.locked(project.pk, actor=actor)
     grant = grant_in(project, grant_id)
     target, permission = grant.audit_target(), grant.permission.codename
     grant.delete()

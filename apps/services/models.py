@@ -9,6 +9,7 @@ from guardian.models import UserObjectPermissionBase
 
 from apps.audit.targets import Target
 from apps.core.access import AccessPaths, Scoped, ScopedQuerySet
+from apps.core.actor import Actor
 from apps.core.clock import StampField
 from apps.core.errors import NotFound, VersionConflict
 from apps.core.ids import uuid7
@@ -44,26 +45,30 @@ OF_SERVICE = AccessPaths(
 
 
 class ServiceQuerySet(ScopedQuerySet["Service"]):
-    def locked_project(self, pk: UUID) -> Project:
+    def locked_project(self, pk: UUID, *, actor: Actor | None = None) -> Project:
         """The live project under the lock that every change of its services takes first.
 
         Raises NotFound when it was deleted meanwhile.
         """
         try:
-            return Project.objects.locked(pk)
+            return Project.objects.locked(pk, actor=actor)
         except Project.DoesNotExist:
             raise NotFound from None
 
     def locked(
-        self, service: "Service", *others: "Service", expected_row_version: int | None = None
+        self,
+        service: "Service",
+        *others: "Service",
+        actor: Actor | None = None,
+        expected_row_version: int | None = None,
     ) -> "Service":
         """The live `service` under its project's lock and its own, until the end of the transaction.
 
         `others` of the same project are locked with it, in the order of ids. Raises NotFound when
-        one of them was deleted meanwhile, and VersionConflict when `expected_row_version` is given
-        and `service` is at another.
+        one of them was deleted meanwhile, NotPermitted when `actor` lost their role meanwhile, and
+        VersionConflict when `expected_row_version` is given and `service` is at another.
         """
-        project = self.locked_project(service.project_id)
+        project = self.locked_project(service.project_id, actor=actor)
         rows = self.select_for_update(of=("self",), no_key=True).live().order_by("pk")
         wanted = {service.pk, *(other.pk for other in others)}
         found = {row.pk: row for row in rows.filter(project=project, pk__in=wanted)}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, cast
 from uuid import UUID
 
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 
 from apps.core.access import require
 from apps.core.actor import Actor
@@ -109,17 +109,24 @@ def require_served(
     service: Service,
     writes: Sequence[Write],
     field: Callable[[str], str] = lambda key: "value",
+    is_named: bool | None = None,
 ) -> list[str]:
     """Raise unless all that `service` reads can still be served once all of `writes` are done.
 
     Returns a warning for each child of an umbrella in which something could not. The caller holds
-    the project's lock. `field` names the input of a written key. Raises InvalidInput naming the path,
-    and NotPermitted for a config that names a secret which `actor` may not reveal where it lives.
+    the project's lock. `field` names the input of a written key, and `is_named` is what `named` said
+    under that lock, where it rode along. Raises InvalidInput naming the path, and NotPermitted for a
+    config that names a secret which `actor` may not reveal where it lives.
 
-    One query while no template is concerned; then four more, however many children there are.
+    At most one query while no template is concerned; then four more, however many children there are.
     """
-    if not writes or not (any(write.references for write in writes) or _is_named(service, writes)):
+    if not writes:
         return []
+    if not any(write.references for write in writes):
+        if is_named is None:
+            is_named = _is_named(service, writes)
+        if not is_named:
+            return []
     readers = [service]
     if service.is_umbrella:
         readers += service.children.filter(deleted_at=None).order_by("slug")
@@ -138,6 +145,16 @@ def require_served(
         for reader in inheriting
         for failure in _broken(reader, before, after, written).values()
     ]
+
+
+def named(kind: EntryKind, key: str) -> Exists:
+    """Whether a template that reads an entry of this kind and key names it, for a query over services."""
+    sources = (
+        Q(source_service=OuterRef("pk"))
+        | Q(source_service=OuterRef("umbrella_id"))
+        | Q(source_service__umbrella_id=OuterRef("pk"), source_service__deleted_at=None)
+    )
+    return Exists(EntryReference.objects.filter(sources, target_kind=kind, target_key=key))
 
 
 def _is_named(service: Service, writes: Sequence[Write]) -> bool:

@@ -119,13 +119,21 @@ def set_secret(
         annotations={
             "data_key_id": keys.current_data_key_id(OuterRef("project_id")),
             "stored_bytes": sizes.stored_bytes(),
+            "is_named": dependants.named(EntryKind.SECRET, key),
         },
     )
     draft.precondition.require(opened.entry, live=opened.live)
-    warnings = dependants.require_served(actor=actor, service=opened.service, writes=[draft.planned(opened)])
+    warnings = _require_served(actor, opened.service, draft.planned(opened))
     written = write_secret(actor, opened, draft, sealing_key(opened.service, uses=1), warnings)
     require_fits(opened.service, len(draft.value), has_templates=False)
     return written
+
+
+def _require_served(actor: Actor, service: Any, planned: Write) -> list[str]:
+    """`dependants.require_served` for one write to a service that was read with its `is_named`."""
+    return dependants.require_served(
+        actor=actor, service=service, writes=[planned], is_named=service.is_named
+    )
 
 
 def require_fits(service: Any, added_bytes: int, *, has_templates: bool) -> None:
@@ -318,11 +326,14 @@ def set_config(
         service=service,
         rows=Config.objects.all(),
         key=key,
-        annotations={"stored_bytes": sizes.stored_bytes()},
+        annotations={
+            "stored_bytes": sizes.stored_bytes(),
+            "is_named": dependants.named(EntryKind.CONFIG, key),
+        },
     )
     draft.precondition.require(opened.entry, live=opened.live)
     planned = draft.planned(opened, value_json)
-    warnings = dependants.require_served(actor=actor, service=opened.service, writes=[planned])
+    warnings = _require_served(actor, opened.service, planned)
     written = write_config(actor, opened, draft, planned, warnings)
     require_fits(opened.service, len(value_json), has_templates=bool(planned.references))
     return written

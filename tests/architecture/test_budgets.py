@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from apps.core.actor import Actor
-from tests.architecture.rows import ITEMS, LISTS, PARAMETERS, QUERIES
+from tests.architecture.rows import ITEMS, LISTS, PARAMETERS, QUERIES, READERS
 from tests.conftest import Cast
 from tests.console.session import signed_in
 
@@ -49,9 +49,21 @@ def reads() -> set[str]:
 
 def path_of(entry: str, cast: Cast) -> str:
     route = entry.partition(" ")[2]
-    names = re.findall(r"{(\w+)}", route)
-    path = route.format(**{name: PARAMETERS[name](cast) for name in names})
-    return f"/{PREFIX}{path}{QUERIES.get(entry, '')}"
+    root = route.partition("/")[0]
+    values = {
+        name: PARAMETERS.get(f"{root}/{name}", PARAMETERS.get(name, _unknown))(cast)
+        for name in re.findall(r"{(\w+)}", route)
+    }
+    return f"/{PREFIX}{route.format(**values)}{QUERIES.get(entry, '')}"
+
+
+def _unknown(cast: Cast) -> object:
+    raise AssertionError("give the parameter a row in tests/architecture/rows.py")
+
+
+def reader(cast: Cast, entry: str) -> Any:
+    root = entry.partition(" ")[2].partition("/")[0]
+    return signed_in(cast, READERS.get(root, "carol"))
 
 
 def cost(client: Any, path: str) -> tuple[int, Any]:
@@ -74,7 +86,7 @@ def test_every_read_has_its_budget_and_its_rows() -> None:
 
 @pytest.mark.parametrize("entry", sorted(LISTS))
 def test_a_list_costs_the_same_with_ten_rows_and_with_a_thousand(cast: Cast, entry: str) -> None:
-    client = signed_in(cast, "carol")
+    client = reader(cast, entry)
     path = f"{path_of(entry, cast)}?limit=100"
 
     LISTS[entry](cast, 10)
@@ -92,6 +104,6 @@ def test_a_list_costs_the_same_with_ten_rows_and_with_a_thousand(cast: Cast, ent
 def test_an_item_costs_what_its_budget_says(cast: Cast, command: Actor, entry: str) -> None:
     ITEMS[entry](cast, command)
 
-    queries, _ = cost(signed_in(cast, "carol"), path_of(entry, cast))
+    queries, _ = cost(reader(cast, entry), path_of(entry, cast))
 
     assert queries <= BUDGETS[entry]

@@ -63,8 +63,8 @@ def test_who_reads_changes_and_deletes_a_project(cast: Cast, name: str) -> None:
     assert add_on.status_code == (201 if owns else refused)
     assert add_ons.status_code == (200 if sees else 404)
     assert deleted.status_code == (204 if owns else refused)
-    # Whoever could not delete it does not learn that it is not deleted.
-    assert restored.status_code == (200 if owns else 404)
+    # Of the others it is as it was: seen, and not theirs to change.
+    assert restored.status_code == (200 if owns else refused)
     assert Project.objects.get(pk=cast.project.pk).name == (f"By {name}" if owns else "shop")
 
 

@@ -76,7 +76,8 @@ def body_of(
     """The body by its shape. Raises InvalidInput, also for members that the shape does not have."""
     if not isinstance(request.data, dict):
         raise InvalidInput.of("", "Send a JSON object.")
-    serializer = shape(data=request.data, partial=partial)
+    # Nothing at all comes as an empty form, which would fill in what it leaves out.
+    serializer = shape(data=request.data or {}, partial=partial)
     unknown = sorted(request.data.keys() - serializer.fields.keys())
     if unknown:
         # Not repeated: what came in the wrong place may be a value.
@@ -85,6 +86,17 @@ def body_of(
     require_types(serializer, request.data)
     serializer.is_valid(raise_exception=True)
     return cast(Mapping[str, Any], serializer.validated_data)
+
+
+class NothingSerializer(serializers.Serializer[dict[str, Any]]):
+    """A body without members."""
+
+
+def require_no_members(request: Request) -> None:
+    """Raise InvalidInput for a body that says something to a verb which takes nothing."""
+    # null says nothing.
+    if request.data is not None:
+        body_of(request, NothingSerializer)
 
 
 def etag_of(row: Any) -> str:

@@ -57,10 +57,6 @@ class ServiceChangeSerializer(serializers.Serializer[dict[str, Any]]):
     name = NameField()
 
 
-class NothingSerializer(serializers.Serializer[dict[str, Any]]):
-    """A body without members."""
-
-
 class LinkSerializer(serializers.Serializer[dict[str, Any]]):
     umbrella = serializers.UUIDField()
     dry_run = serializers.BooleanField(required=False)

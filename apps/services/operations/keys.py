@@ -66,7 +66,7 @@ def issue_api_key(
     if slot not in Slot.values:
         raise InvalidInput.of("slot", f"Choose {' or '.join(Slot.values)}.")
     _require_to_come(expires_at)
-    service = Service.objects.locked(service)
+    service = Service.objects.locked(service, actor=actor)
     if service.is_umbrella:
         raise UmbrellaHasNoKeys
     if ApiKey.objects.filter(service=service, slot=slot, revoked_at=None, is_outgoing=False).exists():
@@ -169,7 +169,7 @@ def change_api_key(
     networks = KEEP if allowed_networks is KEEP else _canonical_networks(allowed_networks)
     if expires_at is not KEEP:
         _require_to_come(expires_at)
-    service = Service.objects.locked(key.service)
+    service = Service.objects.locked(key.service, actor=actor)
     key = _locked_key(service, key.pk, expected_row_version)
     # Sealing anew what somebody edited in the database would make it good.
     pepper = unbroken_pepper(key)
@@ -209,7 +209,7 @@ def rotate_api_key(
     _require_may_issue(actor, key.service)
     if not 0 <= overlap_seconds <= OVERLAP_MAX_SECONDS:
         raise InvalidInput.of("overlap_seconds", f"Give 0 to {OVERLAP_MAX_SECONDS} seconds.")
-    service = Service.objects.locked(key.service)
+    service = Service.objects.locked(key.service, actor=actor)
     old = _locked_key(service, key.pk, expected_row_version)
     if old.is_outgoing:
         raise Conflict("This key was rotated already. Rotate the one that replaced it.")
@@ -256,7 +256,7 @@ def revoke_api_key(*, actor: Actor, service: Service, slot: str) -> list[ApiKey]
     Raises NotFound when the slot is empty.
     """
     require(actor, "api_key:revoke", service)
-    service = Service.objects.locked(service)
+    service = Service.objects.locked(service, actor=actor)
     ended = _end_slot(actor, service, slot)
     if not ended:
         raise NotFound(f"The {slot} slot of {service} has no key.")
@@ -270,7 +270,7 @@ def end_api_key(*, actor: Actor, key: ApiKey, expected_row_version: int | None =
     Refused everywhere within 2 s. Raises Conflict when it was revoked already, and VersionConflict.
     """
     require(actor, "api_key:revoke", key.service)
-    service = Service.objects.locked(key.service)
+    service = Service.objects.locked(key.service, actor=actor)
     key = _locked_key(service, key.pk, expected_row_version)
     if not key.is_outgoing:
         return _end_slot(actor, service, key.slot)

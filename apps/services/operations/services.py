@@ -62,9 +62,9 @@ def create_service(
     name = require_name(name) if name else slug
     if umbrella is not None:
         require_fitting_umbrella(actor, umbrella, project, environment, kind, is_umbrella)
-    project = Service.objects.locked_project(project.pk)
+    project = Service.objects.locked_project(project.pk, actor=actor)
     if umbrella is not None:
-        umbrella = Service.objects.locked(umbrella)
+        umbrella = Service.objects.locked(umbrella, actor=actor)
     _require_environment(project, environment)
     if Service.objects.filter(project=project, environment=environment, slug=slug).exists():
         raise AlreadyExists(
@@ -109,7 +109,7 @@ def change_service(
     """Give the service another name for people. Raises InvalidInput and VersionConflict."""
     require(actor, "service:manage", service)
     name = require_name(name)
-    service = Service.objects.locked(service, expected_row_version=expected_row_version)
+    service = Service.objects.locked(service, actor=actor, expected_row_version=expected_row_version)
     if service.name == name:
         return service
     before, service.name = service.name, name
@@ -142,7 +142,7 @@ def _set_disabled(
     actor: Actor, service: Service, at: datetime | None, expected_row_version: int | None
 ) -> Service:
     require(actor, "service:manage", service)
-    service = Service.objects.locked(service, expected_row_version=expected_row_version)
+    service = Service.objects.locked(service, actor=actor, expected_row_version=expected_row_version)
     if (service.disabled_at is None) == (at is None):
         return service
     if at is not None and service.is_umbrella:
@@ -167,7 +167,7 @@ def delete_service(*, actor: Actor, service: Service, expected_row_version: int 
     sees, and VersionConflict.
     """
     require(actor, "service:manage", service)
-    service = Service.objects.locked(service, expected_row_version=expected_row_version)
+    service = Service.objects.locked(service, actor=actor, expected_row_version=expected_row_version)
     children = service.children.live()
     count = children.count()
     if count:
@@ -209,7 +209,7 @@ def restore_service(
     longer has its environment, and VersionConflict.
     """
     require(actor, "service:manage", service, deleted=True)
-    project = Service.objects.locked_project(service.project_id)
+    project = Service.objects.locked_project(service.project_id, actor=actor)
     rows = Service.objects.select_for_update(of=("self",), no_key=True)
     found = rows.filter(pk=service.pk).first()
     if found is None:

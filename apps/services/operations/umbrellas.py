@@ -77,7 +77,7 @@ def change_umbrella(
             actor, umbrella, service.project, service.environment, service.kind, service.is_umbrella
         )
     service = Service.objects.locked(
-        service, *([umbrella] if umbrella else []), expected_row_version=expected_row_version
+        service, *([umbrella] if umbrella else []), actor=actor, expected_row_version=expected_row_version
     )
     before = service.umbrella
     linked = Linked(

@@ -22,7 +22,7 @@ def distrust_workload(
     Raises NotFound when the service has none of this id, and VersionConflict.
     """
     require(actor, "workload_identity:manage", service)
-    service = Service.objects.locked(service)
+    service = Service.objects.locked(service, actor=actor)
     identity = WorkloadIdentity.objects.filter(service=service, pk=identity_id).first()
     if identity is None:
         raise NotFound(f"{service} trusts no workload identity {identity_id}.")

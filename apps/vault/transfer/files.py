@@ -73,7 +73,7 @@ def import_entries(
     entry that is refused, as `configs.a.b`.
     """
     _require_import(actor, service, document)
-    service = entries.lock_service(service)
+    service = entries.lock_service(service, actor=actor)
     secrets, configs = _plan(actor, service, document)
     writes = [
         secret_write(actor, service, key, WantedSecret(document.secrets[key].encode()))

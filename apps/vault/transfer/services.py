@@ -201,7 +201,7 @@ def promote(
             require(actor, f"{noun}:read", source)
             require(actor, f"{noun}:write", target)
             require(actor, f"{noun}:read", target)
-    target = entries.lock_service(target)
+    target = entries.lock_service(target, actor=actor)
     stored = _chosen("secrets", secrets, _secrets_of(source)) if secrets else {}
     templates = _chosen("configs", configs, effective_configs(source)) if configs else {}
     definitions = _chosen("flags", flags, effective_flags(source)) if flags else {}

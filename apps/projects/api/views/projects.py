@@ -20,11 +20,13 @@ from apps.audit.api.manage import (
     created,
     etag_of,
     page_of,
+    require_no_members,
     tagged,
     visible,
 )
 from apps.core.api.pages import list_parameters, paged
 from apps.core.api.requests import expected_version
+from apps.core.errors import NotFound
 from apps.core.idempotency import Answer
 from apps.projects import lifecycle, operations
 from apps.projects.api.filters import ProjectFilters
@@ -152,6 +154,11 @@ class ProjectRestoreView(ManageView):
         responses={200: ProjectSerializer, **NOT_FOUND, **CONFLICT, **PROBLEMS},
     )
     def post(self, request: Request, project_id: UUID) -> Response:
-        project = visible(request, Project.objects.all(), "project:delete", project_id, deleted=True)
+        require_no_members(request)
+        try:
+            project = visible(request, Project.objects.all(), "project:delete", project_id, deleted=True)
+        except NotFound:
+            # One that lives: who sees it is told that they may not restore it.
+            project = visible(request, Project.objects.all(), "project:read", project_id)
         restored = lifecycle.restore_project(actor=actor_of(request), project=project)
         return tagged(restored, show_project(restored))

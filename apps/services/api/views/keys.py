@@ -186,7 +186,7 @@ class ApiKeyRotateView(ManageView):
     )
     def post(self, request: Request, service_id: UUID, key_id: UUID) -> Response:
         key = _key_of(request, service_id, key_id)
-        body = body_of(request, ApiKeyRotateSerializer) if request.data else {}
+        body = body_of(request, ApiKeyRotateSerializer)
         # Read before a repeat is looked for: one that cannot be read is refused then too.
         expected = expected_version(request)
 

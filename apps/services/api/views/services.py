@@ -23,6 +23,7 @@ from apps.audit.api.manage import (
     created,
     etag_of,
     page_of,
+    require_no_members,
     tagged,
     visible,
 )
@@ -35,7 +36,6 @@ from apps.projects.models import Project
 from apps.services import operations
 from apps.services.api.filters import ServiceFilter
 from apps.services.api.serializers import (
-    NothingSerializer,
     ServiceChangeSerializer,
     ServiceRestoredSerializer,
     ServiceSerializer,
@@ -86,12 +86,6 @@ def show_service(service: Any, *, sees_umbrella: bool) -> dict[str, Any]:
 
 def _show(service: Any) -> dict[str, Any]:
     return show_service(service, sees_umbrella=service.sees_umbrella)
-
-
-def require_no_members(request: Request) -> None:
-    """Raise InvalidInput for a body that says something to a verb which takes nothing."""
-    if request.data:
-        body_of(request, NothingSerializer)
 
 
 class ServicesView(ManageView):

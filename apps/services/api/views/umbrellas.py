@@ -83,6 +83,5 @@ class ServiceUnlinkView(ManageView):
     )
     def post(self, request: Request, service_id: UUID) -> Response:
         service = service_of(request, service_id)
-        # A body is not needed to say that nothing is inherited any more.
-        body = body_of(request, UnlinkSerializer) if request.data else {}
+        body = body_of(request, UnlinkSerializer)
         return _change(request, service, None, body.get("dry_run", False))

@@ -20,6 +20,7 @@ from apps.audit.api.manage import (
     created,
     etag_of,
     page_of,
+    require_no_members,
     tagged,
 )
 from apps.core.access import allows_here, require_here
@@ -127,6 +128,7 @@ class OperatorDeactivateView(ManageView):
         responses={200: OperatorDeactivatedSerializer, **NOT_FOUND, **STALE, **PROBLEMS},
     )
     def post(self, request: Request, operator_id: UUID) -> Response:
+        require_no_members(request)
         user, left = accounts.deactivate_operator(
             actor=actor_of(request),
             user=_operator(request, operator_id),
@@ -144,6 +146,7 @@ class OperatorReactivateView(ManageView):
         responses={200: OperatorSerializer, **NOT_FOUND, **STALE, **PROBLEMS},
     )
     def post(self, request: Request, operator_id: UUID) -> Response:
+        require_no_members(request)
         user = accounts.reactivate_operator(
             actor=actor_of(request),
             user=_operator(request, operator_id),

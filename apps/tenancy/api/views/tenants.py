@@ -21,6 +21,7 @@ from apps.audit.api.manage import (
     created,
     etag_of,
     page_of,
+    require_no_members,
     tagged,
 )
 from apps.core.access import require_here
@@ -161,6 +162,7 @@ class TenantRestoreView(ManageView):
         responses={200: TenantSerializer, **NOT_FOUND, **CONFLICT, **STALE, **PROBLEMS},
     )
     def post(self, request: Request, tenant_id: UUID) -> Response:
+        require_no_members(request)
         try:
             tenant = listed_tenant(request, tenant_id, deleted=True)
         except NotFound:
