@@ -210,7 +210,6 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "ConfigTypeEnum": "apps.vault.models.ConfigType",
         "FlagTypeEnum": ["boolean", "string", "number", "json"],
         # A service has a kind, and an entry another sort of one.
-        "ServiceKindEnum": "apps.services.models.Kind",
         "EntryKindEnum": "apps.services.models.EntryKind",
         "ImportFormatEnum": ["dotenv", "json", "yaml"],
         "ExportFormatEnum": ["sh", "dotenv", "json", "yaml"],

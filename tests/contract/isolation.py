@@ -164,6 +164,12 @@ _ENTRIES = {
     "GET services/{service_id}/configs/{key}": _read(SEEN),
     "PUT services/{service_id}/configs/{key}": Line(404, 403, {"value": "x"}),
     "DELETE services/{service_id}/configs/{key}": Line(404, 403),
+    "GET services/{service_id}/configs/{key}/diff": _read(SEEN),
+    "GET services/{service_id}/configs/{key}/versions": _read(SEEN),
+    "DELETE services/{service_id}/configs/{key}/versions/{version}": Line(404, 403),
+    "POST services/{service_id}/configs/{key}/versions/{version}/restore": Line(404, 403),
+    "POST services/{service_id}/configs/{key}/rename": Line(404, 403, {"new_key": KEY}),
+    "POST services/{service_id}/configs/{key}/restore": Line(404, 403),
     "GET services/{service_id}/flags": _read(SEEN),
     "POST services/{service_id}/flags": Line(404, 403, {"key": KEY, "definition": {}}),
     "PATCH services/{service_id}/flags": Line(
@@ -173,6 +179,7 @@ _ENTRIES = {
     "PUT services/{service_id}/flags/{key}": Line(404, 403, {"definition": {}}),
     "PATCH services/{service_id}/flags/{key}": Line(404, 403, {"enabled": False}),
     "DELETE services/{service_id}/flags/{key}": Line(404, 403),
+    "POST services/{service_id}/flags/{key}/restore": Line(404, 403),
     "GET services/{service_id}/secrets": _read(FORBIDDEN),
     "POST services/{service_id}/secrets": Line(404, 403, {"key": KEY, "value": "x"}),
     "PATCH services/{service_id}/secrets": Line(
@@ -181,6 +188,13 @@ _ENTRIES = {
     "GET services/{service_id}/secrets/{key}": _read(UNSEEN),
     "PUT services/{service_id}/secrets/{key}": Line(404, 404, {"value": "x"}),
     "DELETE services/{service_id}/secrets/{key}": Line(404, 404),
+    "PATCH services/{service_id}/secrets/{key}": Line(404, 404, {"rotate_by": None}),
+    "GET services/{service_id}/secrets/{key}/versions": _read(UNSEEN),
+    "DELETE services/{service_id}/secrets/{key}/versions/{version}": Line(404, 404),
+    "POST services/{service_id}/secrets/{key}/versions/{version}/restore": Line(404, 404),
+    "POST services/{service_id}/secrets/{key}/diff": Line(404, 404, {"left": 1, "right": 1}),
+    "POST services/{service_id}/secrets/{key}/rename": Line(404, 404, {"new_key": KEY}),
+    "POST services/{service_id}/secrets/{key}/restore": Line(404, 404),
     "POST services/{service_id}/secrets/{key}/reveal": Line(404, 404, {}, optional=True),
 }
 

@@ -94,7 +94,9 @@ def address(operation: str, ids: dict[str, str]) -> str:
     kind = next((kind for kind in ("secret", "config", "flag") if f"/{kind}s/" in path), "")
     if kind:
         names["key"] = ids[f"{kind}_key"]
-    return path.format_map(names)
+    # What an address cannot be asked without.
+    query = "?left=1&right=1" if path.endswith("/diff") and operation.startswith("GET") else ""
+    return path.format_map(names) + query
 
 
 def ids_of(world: World) -> dict[str, str]:
@@ -130,6 +132,7 @@ def ids_of(world: World) -> dict[str, str]:
         "tenant_event_id": events.filter(project_id=None).latest("time").pk,
         "project_event_id": events.filter(project_id=cast.project.pk).latest("time").pk,
         "name": add_on.name,
+        "version": 1,
         "secret_key": "zyx.production.token",
         "config_key": "zyx.production.host",
         "flag_key": "zyx.production.flag",
@@ -146,7 +149,7 @@ def ids_of(world: World) -> dict[str, str]:
 def random_ids(real: dict[str, str]) -> dict[str, str]:
     """As many ids, of nothing; names stay names."""
     return {
-        name: value if name.endswith("_key") or name == "name" else str(uuid7())
+        name: value if name.endswith("_key") or name in ("name", "version") else str(uuid7())
         for name, value in real.items()
     }
 

@@ -21,6 +21,7 @@ from apps.audit.api.manage import (
     created,
     etag_of,
     page_of,
+    require_no_members,
     tagged,
 )
 from apps.core.api.pages import list_parameters, paged
@@ -52,7 +53,6 @@ from apps.services.api.entries import (
     precondition_of,
     seen,
 )
-from apps.services.api.views.services import require_no_members
 
 _ORDER = ("key", "created_at", "updated_at")
 _COLUMNS = (

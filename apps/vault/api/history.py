@@ -20,6 +20,7 @@ from apps.audit.api.manage import (
     actor_of,
     body_of,
     page_of,
+    require_no_members,
     tagged,
 )
 from apps.core.api.pages import list_parameters, paged
@@ -27,7 +28,6 @@ from apps.core.api.problems import ProblemSerializer
 from apps.core.api.requests import expected_version
 from apps.core.errors import InvalidInput, NotFound
 from apps.services.api.entries import EntryView
-from apps.services.api.views.services import require_no_members
 from apps.services.models import Service
 from apps.vault import differences, history, operations
 from apps.vault.api import manage_configs, manage_secrets
