@@ -1,6 +1,6 @@
 """Issue, change, rotate and end the keys of services."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Final
@@ -12,7 +12,14 @@ from django.utils import timezone
 from apps.audit.events import Action
 from apps.audit.operations import record
 from apps.core import crypto, keys
-from apps.core.access import SCOPE_PERMISSIONS, require, require_presence
+from apps.core.access import (
+    SCOPE_PERMISSIONS,
+    permissions_of_scopes,
+    permitted,
+    refusal,
+    require,
+    require_presence,
+)
 from apps.core.actor import Actor
 from apps.core.changes import ChangeEvent, announce
 from apps.core.client_address import parse_networks
@@ -36,12 +43,30 @@ class Keep(Enum):
 KEEP: Final = Keep.KEEP
 
 
-def _require_may_issue(actor: Actor, service: Service) -> None:
+def rights_to_issue(service: Service, scopes: Iterable[str]) -> list[tuple[str, Service]]:
+    """What it takes to make, widen or keep in use a key of these scopes, as (permission, where).
+
+    A key does by itself what its scopes open, so that nobody makes one that may do what they may not
+    (SPEC 3). Scopes that are none open nothing.
+    """
+    opened = permissions_of_scopes({"read", *(scope for scope in scopes if scope in SCOPE_PERMISSIONS)})
+    if service.kind == Kind.FRONTEND:
+        # It has no secrets, whatever the scope says.
+        opened = frozenset(permission for permission in opened if not permission.startswith("secret:"))
+    # The right to reveal first: of several that are missing it says the most.
+    ordered = sorted(opened, key=lambda permission: (permission != "secret:reveal", permission))
+    return [(permission, service) for permission in ("api_key:issue", *ordered)]
+
+
+def _require_may_issue(actor: Actor, service: Service, scopes: Iterable[str]) -> None:
     """Issuing or widening a key amounts to a reveal of the service's secrets: right and presence."""
     require(actor, "api_key:issue", service)
     require_presence(actor)
-    if service.kind == Kind.BACKEND:
-        require(actor, "secret:reveal", service)
+    asked = rights_to_issue(service, scopes)
+    held = permitted(actor, {permission for permission, _ in asked}, service)
+    for permission, _ in asked:
+        if permission not in held:
+            raise refusal(actor, permission, service)
 
 
 @transaction.atomic
@@ -57,10 +82,10 @@ def issue_api_key(
     """Issue a key into a free slot and return it with its text, which is never shown again.
 
     Issuing amounts to a reveal of the service's secrets, so that right and presence are asked as
-    well. Raises SlotTaken, UmbrellaHasNoKeys, ReauthenticationRequired, and InvalidInput for
-    scopes, times and networks that are none.
+    well; and all that the key may do, `actor` may. Raises NotPermitted, ReauthenticationRequired,
+    SlotTaken, UmbrellaHasNoKeys, and InvalidInput for scopes, times and networks that are none.
     """
-    _require_may_issue(actor, service)
+    _require_may_issue(actor, service, scopes)
     scopes = _canonical_scopes(service, scopes)
     networks = _canonical_networks(allowed_networks)
     if slot not in Slot.values:
@@ -165,7 +190,7 @@ def change_api_key(
     It may widen the key, so that it asks what issuing asks. In effect within 2 s. Raises
     InvalidInput, VersionConflict, and Conflict for a revoked key or one whose row was tampered with.
     """
-    _require_may_issue(actor, key.service)
+    _require_may_issue(actor, key.service, key.scopes)
     networks = KEEP if allowed_networks is KEEP else _canonical_networks(allowed_networks)
     if expires_at is not KEEP:
         _require_to_come(expires_at)
@@ -206,7 +231,7 @@ def rotate_api_key(
     outgoing already ends now. What is not given is as the old one has it. Asks what issuing asks.
     Raises InvalidInput, VersionConflict, and Conflict for a revoked or outgoing key.
     """
-    _require_may_issue(actor, key.service)
+    _require_may_issue(actor, key.service, key.scopes if scopes is KEEP else scopes)
     if not 0 <= overlap_seconds <= OVERLAP_MAX_SECONDS:
         raise InvalidInput.of("overlap_seconds", f"Give 0 to {OVERLAP_MAX_SECONDS} seconds.")
     service = Service.objects.locked(key.service)
