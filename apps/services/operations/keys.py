@@ -26,6 +26,7 @@ from apps.core.client_address import parse_networks
 from apps.core.errors import Conflict, InvalidInput, NotFound, SlotTaken, UmbrellaHasNoKeys, VersionConflict
 from apps.core.models import Purpose
 from apps.services.credentials import PREFIXES, new_key_text, row_mac, unbroken_pepper
+from apps.services.inheritance import lives_in
 from apps.services.models import ApiKey, Kind, Service, Slot
 
 # SPEC 4: for so long an old key works beside the one that replaces it.
@@ -47,7 +48,7 @@ def rights_to_issue(service: Service, scopes: Iterable[str]) -> list[tuple[str, 
     """What it takes to make, widen or keep in use a key of these scopes, as (permission, where).
 
     A key does by itself what its scopes open, so that nobody makes one that may do what they may not
-    (SPEC 3). Scopes that are none open nothing.
+    (SPEC 3); what it reads it reads of the umbrella too. Scopes that are none open nothing.
     """
     opened = permissions_of_scopes({"read", *(scope for scope in scopes if scope in SCOPE_PERMISSIONS)})
     if service.kind == Kind.FRONTEND:
@@ -55,7 +56,17 @@ def rights_to_issue(service: Service, scopes: Iterable[str]) -> list[tuple[str, 
         opened = frozenset(permission for permission in opened if not permission.startswith("secret:"))
     # The right to reveal first: of several that are missing it says the most.
     ordered = sorted(opened, key=lambda permission: (permission != "secret:reveal", permission))
-    return [(permission, service) for permission in ("api_key:issue", *ordered)]
+    inherited = SCOPE_PERMISSIONS["read"] - {"service:read"}
+    return [
+        ("api_key:issue", service),
+        *((permission, service) for permission in ordered),
+        *(
+            (permission, umbrella)
+            for umbrella in lives_in(service)[1:]
+            for permission in ordered
+            if permission in inherited
+        ),
+    ]
 
 
 def _require_may_issue(actor: Actor, service: Service, scopes: Iterable[str]) -> None:
@@ -63,10 +74,12 @@ def _require_may_issue(actor: Actor, service: Service, scopes: Iterable[str]) ->
     require(actor, "api_key:issue", service)
     require_presence(actor)
     asked = rights_to_issue(service, scopes)
-    held = permitted(actor, {permission for permission, _ in asked}, service)
-    for permission, _ in asked:
-        if permission not in held:
-            raise refusal(actor, permission, service)
+    for where in lives_in(service):
+        wanted = [permission for permission, each in asked if each == where]
+        held = permitted(actor, wanted, where)
+        for permission in wanted:
+            if permission not in held:
+                raise refusal(actor, permission, where)
 
 
 @transaction.atomic
@@ -94,6 +107,8 @@ def issue_api_key(
     service = Service.objects.locked(service)
     if service.is_umbrella:
         raise UmbrellaHasNoKeys
+    # Once more: it may have been linked to an umbrella meanwhile.
+    _require_may_issue(actor, service, scopes)
     if ApiKey.objects.filter(service=service, slot=slot, revoked_at=None, is_outgoing=False).exists():
         raise SlotTaken(
             f"The {slot} slot of {service} has a key. Rotate or revoke it, or use the other slot."
@@ -196,6 +211,7 @@ def change_api_key(
         _require_to_come(expires_at)
     service = Service.objects.locked(key.service)
     key = _locked_key(service, key.pk, expected_row_version)
+    _require_may_issue(actor, service, key.scopes)
     # Sealing anew what somebody edited in the database would make it good.
     pepper = unbroken_pepper(key)
     changes: dict[str, list[Any]] = {}
@@ -239,6 +255,8 @@ def rotate_api_key(
     if old.is_outgoing:
         raise Conflict("This key was rotated already. Rotate the one that replaced it.")
     unbroken_pepper(old)
+    scopes = _canonical_scopes(service, old.scopes if scopes is KEEP else scopes)
+    _require_may_issue(actor, service, scopes)
     until = old.expires_at if expires_at is KEEP else expires_at
     _require_to_come(until)
     now = timezone.now()
@@ -253,7 +271,7 @@ def rotate_api_key(
     new, text = _make(
         service,
         old.slot,
-        _canonical_scopes(service, old.scopes if scopes is KEEP else scopes),
+        scopes,
         until,
         _canonical_networks(old.allowed_networks if allowed_networks is KEEP else allowed_networks),
     )
