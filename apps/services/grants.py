@@ -19,6 +19,7 @@ from apps.audit.operations import record
 from apps.core.access import GRANTABLE_PERMISSIONS, require
 from apps.core.actor import Actor
 from apps.core.errors import AlreadyExists, InvalidInput, NotFound, NotPermitted
+from apps.projects.memberships import refreshed
 from apps.projects.models import Project, ProjectGrant
 from apps.services.models import Service, ServiceGrant
 from apps.tenancy.models import TenantMember, User
@@ -102,6 +103,9 @@ def give_grant(
             raise NotFound
         scope = service
     # Asked under the lock, which those who remove members take as well.
+    giver = refreshed(actor)
+    require(giver, "member:manage", project)
+    require(giver, permission, scope)
     user = _grantee(project, email)
     if user.pk == actor.user_id:
         raise NotPermitted("Nobody grants to themselves.", permission="member:manage", target=project)

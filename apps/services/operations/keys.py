@@ -25,6 +25,7 @@ from apps.core.changes import ChangeEvent, announce
 from apps.core.client_address import parse_networks
 from apps.core.errors import Conflict, InvalidInput, NotFound, SlotTaken, UmbrellaHasNoKeys, VersionConflict
 from apps.core.models import Purpose
+from apps.projects.memberships import refreshed
 from apps.services.credentials import PREFIXES, new_key_text, row_mac, unbroken_pepper
 from apps.services.inheritance import lives_in
 from apps.services.models import ApiKey, Kind, Service, Slot
@@ -82,6 +83,11 @@ def _require_may_issue(actor: Actor, service: Service, scopes: Iterable[str]) ->
                 raise refusal(actor, permission, where)
 
 
+def _require_may_still_issue(actor: Actor, service: Service, scopes: Iterable[str]) -> None:
+    """Asked of the locked service: it may have been linked, or a role taken, before the lock was had."""
+    _require_may_issue(refreshed(actor), service, scopes)
+
+
 @transaction.atomic
 def issue_api_key(
     *,
@@ -107,8 +113,7 @@ def issue_api_key(
     service = Service.objects.locked(service)
     if service.is_umbrella:
         raise UmbrellaHasNoKeys
-    # Once more: it may have been linked to an umbrella meanwhile.
-    _require_may_issue(actor, service, scopes)
+    _require_may_still_issue(actor, service, scopes)
     if ApiKey.objects.filter(service=service, slot=slot, revoked_at=None, is_outgoing=False).exists():
         raise SlotTaken(
             f"The {slot} slot of {service} has a key. Rotate or revoke it, or use the other slot."
@@ -211,7 +216,7 @@ def change_api_key(
         _require_to_come(expires_at)
     service = Service.objects.locked(key.service)
     key = _locked_key(service, key.pk, expected_row_version)
-    _require_may_issue(actor, service, key.scopes)
+    _require_may_still_issue(actor, service, key.scopes)
     # Sealing anew what somebody edited in the database would make it good.
     pepper = unbroken_pepper(key)
     changes: dict[str, list[Any]] = {}
@@ -256,7 +261,7 @@ def rotate_api_key(
         raise Conflict("This key was rotated already. Rotate the one that replaced it.")
     unbroken_pepper(old)
     scopes = _canonical_scopes(service, old.scopes if scopes is KEEP else scopes)
-    _require_may_issue(actor, service, scopes)
+    _require_may_still_issue(actor, service, scopes)
     until = old.expires_at if expires_at is KEEP else expires_at
     _require_to_come(until)
     now = timezone.now()
