@@ -285,7 +285,8 @@ def test_two_owners_cannot_leave_the_project_without_one(
 
     outcomes = at_once([call("alice", "bob"), call("bob", "alice")], in_thread)
 
-    assert outcomes == ["done", "last_owner"]
+    # Who comes second and was lowered meanwhile is no owner any more, and so lowers nobody.
+    assert outcomes == ["done", "last_owner" if by == "removing" else "not_permitted"]
     assert ProjectMember.objects.filter(project=cast.project, role="owner").count() == 1
 
 
