@@ -30,6 +30,7 @@ from apps.core.names import require_name, require_slug
 from apps.projects import holdings
 from apps.projects.memberships import refreshed
 from apps.projects.models import AddOn, Project, ProjectGrant, ProjectMember
+from apps.projects.staying import require_giver_stays
 from apps.projects.tiers import TIERS, Tier
 from apps.tenancy.models import Tenant, TenantMember, User
 from apps.tenancy.operations import revoke_sent_invitations
@@ -251,7 +252,8 @@ def set_project_member(*, actor: Actor, project: Project, user: User, role: Proj
 
     Being lowered takes their extra grants in the project and the invitations to it that they sent.
     Raises QuotaExceeded at the cap of members, LastOwner when the project would lose its last
-    owner, NotPermitted for a role above what `actor` may give, or for one's own.
+    owner, NotPermitted for a role above what `actor` may give, for one's own, or for owner and manager
+    by one whose own ownership ends.
     """
     require_may_give(actor, project, role)
     if actor.user_id == user.pk:
@@ -262,6 +264,7 @@ def set_project_member(*, actor: Actor, project: Project, user: User, role: Proj
     # The role of the giver may have been taken while the lock was waited for.
     giver = refreshed(actor)
     require_may_give(giver, project, role)
+    require_giver_stays(giver, project, role)
     member = ProjectMember.objects.filter(project=project, user=user).first()
     if member is None:
         return admit(actor=actor, project=project, user=user, role=role)
