@@ -248,7 +248,7 @@ def rename_entry(
             f"{service} has a {of.kind} {new_key} already, or one was deleted within 30 days. Choose another."
         )
     if not force:
-        entries.require_no_dependants(service, kind=of.kind, key=key)
+        entries.require_no_dependants(actor, service, kind=of.kind, key=key)
     entry.key = new_key
     entry.save(update_fields=["key"])
     record(
