@@ -184,7 +184,7 @@ def drop_flag(actor: Actor, opened: Opened[Flag], precondition: Precondition, *,
     flag, service = opened.found("flag"), opened.service
     precondition.require(flag, live=True)
     if not force:
-        entries.require_no_dependants(service, kind=EntryKind.FLAG, key=opened.key)
+        entries.require_no_dependants(actor, service, kind=EntryKind.FLAG, key=opened.key)
     entries.soft_delete(flag)
     record(actor=actor, action=Action.FLAG_DELETED, target=flag.audit_target())
     bump(origin=service, services=service.readers(), event=ChangeEvent.FLAG_DELETED, key=opened.key)

@@ -25,6 +25,8 @@ from apps.core.names import require_name
 from apps.projects.memberships import operator_actor
 from apps.projects.models import Project, ProjectMember
 from apps.projects.operations import admit, require_may_give
+from apps.projects.staying import require_giver_stays
+from apps.tenancy import staying
 from apps.tenancy.invitations import invitation_of, token_of
 from apps.tenancy.models import Invitation, Tenant, TenantMember, User
 from apps.tenancy.operations import normalised_email
@@ -41,6 +43,15 @@ def _require_may_invite(
         require(actor, "tenant:manage_members", tenant)
     if project is not None and project_role is not None:
         require_may_give(actor, project, project_role)
+
+
+def _require_inviter_stays(
+    actor: Actor, tenant: Tenant, role: TenantRole, project: Project | None, project_role: ProjectRole | None
+) -> None:
+    """What somebody whose own membership ends may not give, they invite nobody to. Asked under the lock."""
+    staying.require_giver_stays(actor, tenant, role)
+    if project is not None and project_role is not None:
+        require_giver_stays(actor, project, project_role)
 
 
 def _locked_tenant(tenant: Tenant) -> Tenant:
@@ -65,7 +76,8 @@ def create_invitation(
     The address need not have an account. Its mail is sent after the commit; the invitation is good
     for 7 days and takes no place of the members' cap. Raises NotPermitted for what `actor` may not
     give themselves, or for their own address; AlreadyExists while one is pending there, or for
-    somebody who is in already; InvalidInput.
+    somebody who is in already; InvalidInput. Whose own membership ends by itself invites nobody to
+    what is not theirs to give on either.
     """
     if (project is None) != (project_role is None):
         raise InvalidInput.of("project_role", "Give project and project_role together, or neither.")
@@ -84,6 +96,7 @@ def create_invitation(
         project = Project.objects.locked(project.pk, actor=actor)
     else:
         _locked_tenant(tenant)
+    _require_inviter_stays(actor, tenant, role, project, project_role)
     _require_outside(tenant, project, email)
     invitation = Invitation.objects.create(
         tenant=tenant,
@@ -252,15 +265,13 @@ def _under_lock(asked: Invitation) -> tuple[Invitation, Project | None]:
     invitation = _locked(asked.pk)
     if not is_pending(invitation):
         raise AlreadyUsed("The invitation was used or revoked, or it has run out. Ask for a new one.")
+    # Who they are at this moment: somebody deactivated has no role, and so no right.
+    inviter = operator_actor(invitation.invited_by)
+    role = TenantRole(invitation.role)
+    project_role = ProjectRole(invitation.project_role) if project else None
     try:
-        # Who they are at this moment: somebody deactivated has no role, and so no right.
-        _require_may_invite(
-            operator_actor(invitation.invited_by),
-            invitation.tenant,
-            TenantRole(invitation.role),
-            project,
-            ProjectRole(invitation.project_role) if project else None,
-        )
+        _require_may_invite(inviter, invitation.tenant, role, project, project_role)
+        _require_inviter_stays(inviter, invitation.tenant, role, project, project_role)
     except NotPermitted:
         raise AlreadyUsed(
             "Whoever invited you may not give this any more. Ask an owner for a new invitation."

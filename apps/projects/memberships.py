@@ -16,6 +16,7 @@ from apps.tenancy.models import AccessToken, TenantMember, User
 from apps.tenancy.tokens import actor_type
 
 _NOWHERE = Origin()
+_PEOPLE = (ActorType.OPERATOR, ActorType.ACCESS_TOKEN, ActorType.SERVICE_ACCOUNT)
 _TENANT, _PROJECT, _GRANT = "tenant", "project", "grant"
 
 
@@ -53,6 +54,31 @@ def _roles(user_id: UUID, now: datetime) -> "QuerySet[Any, Any]":
     ]
     return tenants.values_list(Value(_TENANT), "tenant_id", "role").union(
         projects.values_list(Value(_PROJECT), "project_id", "role"), *grants, all=True
+    )
+
+
+def refreshed(actor: Actor) -> Actor:
+    """The same actor with the roles that hold now.
+
+    For what persists: an operation that waited for its lock asks once more with this, because the
+    roles of the door may have been taken meanwhile. Credentials of workloads, commands and jobs have
+    none and stay as they are. Two queries.
+    """
+    if actor.type not in _PEOPLE or actor.user_id is None:
+        return actor
+    user = User.objects.filter(pk=actor.user_id).first()
+    if user is None:
+        return replace(
+            actor, user_id=None, is_superuser=False, tenant_roles={}, project_roles={}, may_hold_grants=False
+        )
+    found = operator_actor(user)
+    return replace(
+        actor,
+        user_id=found.user_id,
+        is_superuser=actor.is_superuser and found.is_superuser,
+        tenant_roles=found.tenant_roles,
+        project_roles=found.project_roles,
+        may_hold_grants=found.may_hold_grants,
     )
 
 

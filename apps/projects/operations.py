@@ -28,7 +28,9 @@ from apps.core.errors import (
 )
 from apps.core.names import require_name, require_slug
 from apps.projects import holdings
+from apps.projects.memberships import refreshed
 from apps.projects.models import AddOn, Project, ProjectGrant, ProjectMember
+from apps.projects.staying import require_giver_stays
 from apps.projects.tiers import TIERS, Tier
 from apps.tenancy.models import Tenant, TenantMember, User
 from apps.tenancy.operations import revoke_sent_invitations
@@ -250,7 +252,8 @@ def set_project_member(*, actor: Actor, project: Project, user: User, role: Proj
 
     Being lowered takes their extra grants in the project and the invitations to it that they sent.
     Raises QuotaExceeded at the cap of members, LastOwner when the project would lose its last
-    owner, NotPermitted for a role above what `actor` may give, or for one's own.
+    owner, NotPermitted for a role above what `actor` may give, for one's own, or for owner and manager
+    by one whose own ownership ends.
     """
     require_may_give(actor, project, role)
     if actor.user_id == user.pk:
@@ -258,13 +261,17 @@ def set_project_member(*, actor: Actor, project: Project, user: User, role: Proj
     if user.is_service_account:
         _require_fitting_account(project, user, role)
     project = Project.objects.locked(project.pk, actor=actor)
+    # The role of the giver may have been taken while the lock was waited for.
+    giver = refreshed(actor)
+    require_may_give(giver, project, role)
+    require_giver_stays(giver, project, role)
     member = ProjectMember.objects.filter(project=project, user=user).first()
     if member is None:
         return admit(actor=actor, project=project, user=user, role=role)
     before = ProjectRole(member.role)
     if before == role and member.ends_at is None:
         return member
-    require_may_give(actor, project, before)
+    require_may_give(giver, project, before)
     if before == ProjectRole.OWNER and role != ProjectRole.OWNER:
         _require_another_owner(project, member)
     member.role, member.ends_at = role, None

@@ -255,8 +255,14 @@ def register_namer(namer: Namer) -> None:
         _namers.append(namer)
 
 
-def require_no_dependants(service: Service, *, kind: str, key: str) -> None:
-    """Raise HasDependants, naming them, while templates refer to the entry.
+def seen_of(actor: Actor, services: Collection[UUID]) -> set[UUID]:
+    """Those of the services whose configs `actor` may read: of others not even keys are told."""
+    visible = Service.objects.filter(pk__in=services).visible_to(actor, "config:read")
+    return set(visible.values_list("pk", flat=True))
+
+
+def require_no_dependants(actor: Actor, service: Service, *, kind: str, key: str) -> None:
+    """Raise HasDependants, naming those that `actor` may read, while templates refer to the entry.
 
     Those of the service itself, of its umbrella and of its children count: a template is resolved
     where it is read.
@@ -269,16 +275,22 @@ def require_no_dependants(service: Service, *, kind: str, key: str) -> None:
             sources, target_kind=kind, target_key=key, source_service__deleted_at=None
         ).select_related("source_service")
     )
+    if not found:
+        return
+    seen = seen_of(actor, {each.source_service_id for each in found})
+    told = [each for each in found if each.source_service_id in seen]
     names: dict[UUID, str] = {}
     for namer in _namers:
-        names.update(namer([reference.source_id for reference in found]))
+        names.update(namer([reference.source_id for reference in told]))
     dependants = sorted(
         f"{each.source_service.environment}/{each.source_service.slug} {each.source_kind} "
         f"{names.get(each.source_id, each.source_id)}"
-        for each in found
+        for each in told
     )
-    if dependants:
-        raise HasDependants(f"Templates refer to {key}: {', '.join(dependants)}.", dependants=dependants)
+    said, unseen = ", ".join(dependants), len(found) - len(told)
+    if unseen:
+        said = f"{said} and {unseen} more that you do not see" if said else f"{unseen} that you do not see"
+    raise HasDependants(f"Templates refer to {key}: {said}.", dependants=dependants)
 
 
 def soft_delete(entry: Any) -> None:

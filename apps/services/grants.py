@@ -16,10 +16,12 @@ from django.utils import timezone
 
 from apps.audit.events import Action
 from apps.audit.operations import record
-from apps.core.access import GRANTABLE_PERMISSIONS, require
+from apps.core.access import GRANTABLE_PERMISSIONS, ProjectRole, TenantRole, require
 from apps.core.actor import Actor
 from apps.core.errors import AlreadyExists, InvalidInput, NotFound, NotPermitted
+from apps.projects.memberships import refreshed
 from apps.projects.models import Project, ProjectGrant
+from apps.projects.staying import rights_end_at
 from apps.services.models import Service, ServiceGrant
 from apps.tenancy.models import TenantMember, User
 from apps.tenancy.operations import normalised_email
@@ -28,6 +30,9 @@ Grant = ProjectGrant | ServiceGrant
 
 # What these open is the project's: on one service they would be granted and mean nothing.
 _OF_PROJECTS_ONLY = frozenset({"project:read", "member:read", "segment:read", "segment:write"})
+
+# Whose role lets them give grants.
+_MANAGE_MEMBERS = (ProjectRole.OWNER, ProjectRole.MANAGER)
 
 
 def _holds() -> Q:
@@ -67,6 +72,10 @@ def _is_member(project: Project, user: User) -> bool:
     return TenantMember.objects.filter(_holds(), tenant=project.tenant_id, user=user).exists()
 
 
+def _earliest(*ends: datetime | None) -> datetime | None:
+    return min((end for end in ends if end is not None), default=None)
+
+
 @transaction.atomic
 def give_grant(
     *,
@@ -80,7 +89,8 @@ def give_grant(
     """Give a member of the tenant one permission on the project, or on one of its services, until `ends_at`.
 
     Whoever gives it manages the project's members and has that permission there themselves; nobody
-    gives one to themselves. Raises NotPermitted, AlreadyExists for one that holds already, and
+    gives one to themselves. Where the membership of either ends by itself (break-glass), the grant
+    ends with it at the latest. Raises NotPermitted, AlreadyExists for one that holds already, and
     InvalidInput for a permission that comes with a role only, an end that has passed, and an
     address that is no active member's.
     """
@@ -102,9 +112,19 @@ def give_grant(
             raise NotFound
         scope = service
     # Asked under the lock, which those who remove members take as well.
+    giver = refreshed(actor)
+    require(giver, "member:manage", project)
+    require(giver, permission, scope)
     user = _grantee(project, email)
     if user.pk == actor.user_id:
         raise NotPermitted("Nobody grants to themselves.", permission="member:manage", target=project)
+    ends_at = _earliest(
+        ends_at,
+        rights_end_at(user.pk, project),
+        rights_end_at(
+            actor.user_id, project, tenant_roles=(TenantRole.OWNER,), project_roles=_MANAGE_MEMBERS
+        ),
+    )
     model: Any = ProjectGrant if service is None else ServiceGrant
     right = Permission.objects.get(
         codename=permission, content_type=ContentType.objects.get_for_model(type(scope))

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
+from apps.core.access import allows, refusal, require
+from apps.core.actor import Actor, ActorType
 from apps.services.models import EntryKind, Service
 
 OWN, INHERITED = "service", "umbrella"
@@ -27,6 +29,32 @@ C = TypeVar("C", bound=Candidate)
 def scope(service: Service) -> list[UUID]:
     """The services whose entries `service` reads."""
     return [service.pk] if service.umbrella_id is None else [service.pk, service.umbrella_id]
+
+
+# A credential of the service itself reads what its service inherits: that is what it is for.
+_OF_SERVICES = (ActorType.API_KEY, ActorType.WORKLOAD_SESSION)
+
+
+def lives_in(service: Service) -> list[Service]:
+    """Where what `service` reads may live: itself, and its umbrella."""
+    return [service] if service.umbrella is None else [service, service.umbrella]
+
+
+def allows_inherited(actor: Actor, permission: str, service: Service) -> bool:
+    """Whether `actor` has `permission` where what `service` inherits lives; True if it inherits nothing."""
+    if actor.type in _OF_SERVICES:
+        return True
+    return all(allows(actor, permission, umbrella) for umbrella in lives_in(service)[1:])
+
+
+def require_in_scope(actor: Actor, permission: str, service: Service) -> None:
+    """Raise NotPermitted unless `actor` has `permission` wherever what `service` reads may live.
+
+    A right on a child alone opens nothing of its umbrella (SPEC 3: where the secret lives).
+    """
+    require(actor, permission, service)
+    if not allows_inherited(actor, permission, service):
+        raise refusal(actor, permission, lives_in(service)[-1])
 
 
 def winners(candidates: Iterable[C], *, service_id: UUID) -> dict[str, tuple[C, str]]:

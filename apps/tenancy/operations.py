@@ -27,6 +27,7 @@ from apps.core.errors import (
 from apps.core.names import require_name, require_slug
 from apps.tenancy.departures import depart
 from apps.tenancy.models import Invitation, Tenant, TenantMember, User
+from apps.tenancy.staying import require_giver_stays
 
 # 18 random bytes: 144 bits, typed by hand once.
 PASSWORD_BYTES = 18
@@ -251,8 +252,8 @@ def restore_tenant(*, actor: Actor, tenant: Tenant, expected_row_version: int | 
 # ---- who belongs to a tenant
 
 
-def _locked_for_members(actor: Actor, tenant: Tenant, user: User) -> Tenant:
-    """The locked tenant, for one who may say at this very moment what `user` is in it."""
+def _locked_for_members(actor: Actor, tenant: Tenant, user: User, role: TenantRole | None = None) -> Tenant:
+    """The locked tenant, for one who may say at this very moment what `user` is in it, and give `role`."""
     require(actor, "tenant:manage_members", tenant)
     if actor.user_id == user.pk:
         raise NotPermitted(
@@ -269,6 +270,8 @@ def _locked_for_members(actor: Actor, tenant: Tenant, user: User) -> Tenant:
         still = TenantMember.objects.holding().filter(tenant=tenant, user=actor.user_id)
         if not still.filter(role=TenantRole.OWNER).exists():
             raise NotPermitted(permission="tenant:manage_members", target=tenant)
+    if role is not None:
+        require_giver_stays(actor, tenant, role)
     return tenant
 
 
@@ -276,17 +279,21 @@ def _locked_for_members(actor: Actor, tenant: Tenant, user: User) -> Tenant:
 def set_tenant_member(*, actor: Actor, tenant: Tenant, user: User, role: TenantRole) -> TenantMember:
     """Give `user` the role in the tenant, whether or not they had one.
 
-    Raises LastOwner when that would leave the tenant without an owner, and NotPermitted for one's own.
+    Raises LastOwner when that would leave the tenant without an owner, and NotPermitted for one's own,
+    and for owner and finance by one whose own membership ends.
     """
-    tenant = _locked_for_members(actor, tenant, user)
+    tenant = _locked_for_members(actor, tenant, user, role)
     member = TenantMember.objects.filter(tenant=tenant, user=user).first()
     return _add(actor, tenant, user, role) if member is None else _change(actor, tenant, member, role)
 
 
 @transaction.atomic
 def add_tenant_member(*, actor: Actor, tenant: Tenant, user: User, role: TenantRole) -> TenantMember:
-    """Let `user` join the tenant. Raises AlreadyExists for one who belongs to it, and NotPermitted."""
-    tenant = _locked_for_members(actor, tenant, user)
+    """Let `user` join the tenant. Raises AlreadyExists for one who belongs to it, and NotPermitted.
+
+    Owner and finance are given by those alone whose own membership stays.
+    """
+    tenant = _locked_for_members(actor, tenant, user, role)
     member = TenantMember.objects.filter(tenant=tenant, user=user).first()
     if member is None:
         return _add(actor, tenant, user, role)
@@ -302,10 +309,11 @@ def change_tenant_member(
 ) -> TenantMember:
     """Give a member of the tenant another role; a lower one takes their extra grants and invitations.
 
-    Raises LastOwner when the tenant would lose its last owner, NotPermitted for one's own role,
-    NotFound when they left meanwhile, and VersionConflict.
+    Raises LastOwner when the tenant would lose its last owner, NotPermitted for one's own role, and for
+    owner and finance by one whose own membership ends, NotFound when they left meanwhile, and
+    VersionConflict.
     """
-    tenant = _locked_for_members(actor, member.tenant, member.user)
+    tenant = _locked_for_members(actor, member.tenant, member.user, role)
     member = _locked_member(member.pk)
     require_version(member, expected_row_version)
     return _change(actor, tenant, member, role)

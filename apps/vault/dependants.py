@@ -5,7 +5,7 @@ of its children too: there a failure is a warning, because the child may mend it
 from what is stored and from lengths; nothing is opened for it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 from uuid import UUID
@@ -16,6 +16,7 @@ from apps.core.access import require
 from apps.core.actor import Actor
 from apps.core.errors import InvalidInput
 from apps.flags.models import Flag
+from apps.services.entries import seen_of
 from apps.services.inheritance import winners
 from apps.services.models import EntryKind, EntryReference, Kind, Service
 from apps.vault.models import Config, ConfigVersion, SecretType, SecretVersion
@@ -113,10 +114,11 @@ def require_served(
 ) -> list[str]:
     """Raise unless all that `service` reads can still be served once all of `writes` are done.
 
-    Returns a warning for each child of an umbrella in which something could not. The caller holds
-    the project's lock. `field` names the input of a written key, and `is_named` is what `named` said
-    under that lock, where it rode along. Raises InvalidInput naming the path, and NotPermitted for a
-    config that names a secret which `actor` may not reveal where it lives.
+    Returns a warning for each child of an umbrella in which something could not; children that
+    `actor` may not read are only counted. The caller holds the project's lock. `field` names the
+    input of a written key, and `is_named` is what `named` said under that lock, where it rode along.
+    Raises InvalidInput naming the path, and NotPermitted for a config that names a secret which `actor`
+    may not reveal where it lives.
 
     At most one query while no template is concerned; then four more, however many children there are.
     """
@@ -140,11 +142,25 @@ def require_served(
         culprit = key if key in written else writes[0].key
         raise InvalidInput.of(field(culprit), _said(failure))
     _require_may_name(actor, own, after, written)
-    return [
+    failing = {reader: _broken(reader, before, after, written) for reader in inheriting}
+    return _warnings(actor, {reader: failures for reader, failures in failing.items() if failures})
+
+
+def _warnings(actor: Actor, failing: Mapping[Service, Mapping[str, Failure]]) -> list[str]:
+    if not failing:
+        return []
+    seen = seen_of(actor, [reader.pk for reader in failing])
+    warnings = [
         f"{reader.environment}/{reader.slug}: {_said(failure)}"
-        for reader in inheriting
-        for failure in _broken(reader, before, after, written).values()
+        for reader, failures in failing.items()
+        if reader.pk in seen
+        for failure in failures.values()
     ]
+    unseen = len(failing) - len(seen)
+    if unseen:
+        services = "1 service" if unseen == 1 else f"{unseen} services"
+        warnings.append(f"In {services} that you do not see, something could not be served.")
+    return warnings
 
 
 def named(kind: EntryKind, key: str) -> Exists:

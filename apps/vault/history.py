@@ -258,7 +258,7 @@ def rename_entry(
             f"{service} has a {of.kind} {new_key} already, or one was deleted within 30 days. Choose another."
         )
     if not force:
-        entries.require_no_dependants(service, kind=of.kind, key=key)
+        entries.require_no_dependants(actor, service, kind=of.kind, key=key)
     row = versions_of(entry).get(version=entry.active_version)
     planned = _planned(entry, row, new_key)
     warnings = dependants.require_served(

@@ -274,7 +274,7 @@ def drop_secret(
     secret, service = opened.found("secret"), opened.service
     precondition.require(secret, live=True)
     if not force:
-        entries.require_no_dependants(service, kind=EntryKind.SECRET, key=opened.key)
+        entries.require_no_dependants(actor, service, kind=EntryKind.SECRET, key=opened.key)
     entries.soft_delete(secret)
     record(
         actor=actor,
@@ -413,7 +413,7 @@ def drop_config(
     config, service = opened.found("config"), opened.service
     precondition.require(config, live=True)
     if not force:
-        entries.require_no_dependants(service, kind=EntryKind.CONFIG, key=opened.key)
+        entries.require_no_dependants(actor, service, kind=EntryKind.CONFIG, key=opened.key)
     entries.soft_delete(config)
     dependants.forget_references(config)
     record(

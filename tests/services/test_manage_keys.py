@@ -26,6 +26,8 @@ PEOPLE = ("alice", "mona", "bob", "tess", "vic", "carol", "finn", "mallory", "su
 SEES = {"alice", "mona", "bob", "tess", "vic", "carol"}
 MANAGES = {"alice", "mona", "carol"}
 DAY = timedelta(days=1)
+# What every key of a backend may do.
+READS = ("service:read", "secret:list", "secret:reveal", "config:read", "flag:read")
 
 
 def keys_of(service: Service) -> str:
@@ -160,8 +162,8 @@ def test_presence_is_asked_of_sessions_and_a_scope_of_tokens(cast: Cast) -> None
     old = ApiKey.objects.get(service=cast.backend)
     path = key_path(old, cast.backend)
     without = by_token(token_of(cast, "mona", "service:read", "secret:reveal"))
-    with_scope = by_token(token_of(cast, "mona", "service:read", "secret:reveal", "api_key:issue"))
-    no_reveal = by_token(token_of(cast, "mona", "service:read", "api_key:issue"))
+    with_scope = by_token(token_of(cast, "mona", "api_key:issue", *READS))
+    no_reveal = by_token(token_of(cast, "mona", "api_key:issue", *(set(READS) - {"secret:reveal"})))
     ends = by_token(token_of(cast, "mona", "api_key:revoke"))
     slot = {"slot": "secondary"}
 
@@ -185,6 +187,69 @@ def test_presence_is_asked_of_sessions_and_a_scope_of_tokens(cast: Cast) -> None
     assert with_scope.delete(f"{BASE}/{path}").status_code == 403
     assert ends.delete(f"{BASE}/{path}").status_code == 204
     assert ApiKey.objects.filter(service=cast.backend, revoked_at=None).count() == 2
+
+
+def test_a_token_mints_no_key_that_may_do_more_than_it_may_itself(cast: Cast, command: Actor) -> None:
+    narrow = by_token(token_of(cast, "mona", "service:read", "secret:reveal", "api_key:issue"))
+    reader = by_token(token_of(cast, "mona", "api_key:issue", *READS))
+    writer = by_token(token_of(cast, "mona", "api_key:issue", "secret:write", *READS))
+    old = ApiKey.objects.get(service=cast.backend)
+    wide, _ = issue_api_key(
+        actor=command, service=cast.backend, slot="secondary", scopes=["write", "destroy"]
+    )
+    path = key_path(old, cast.backend)
+    before = list(ApiKey.objects.order_by("pk").values())
+    moment = timezone.now()
+
+    refused = [
+        # It may reveal, and neither list nor read configs: each key does both.
+        *(post(narrow, f"{path}/rotate", {"scopes": scopes}) for scopes in (["read"], ["write"])),
+        *(post(reader, f"{path}/rotate", {"scopes": [scope]}) for scope in ("write", "destroy")),
+        post(writer, f"{path}/rotate", {"scopes": ["write", "destroy"]}),
+        # What a key has already counts as well: a rotation hands out its text, a change widens it.
+        *(post(each, f"{key_path(wide, cast.backend)}/rotate", {}) for each in (reader, writer)),
+        *(patch(each, key_path(wide, cast.backend), {"expires_at": None}) for each in (reader, writer)),
+    ]
+
+    assert {(each.status_code, each.json()["code"]) for each in refused} == {(403, "not_permitted")}
+    assert list(ApiKey.objects.order_by("pk").values()) == before
+    assert not {event for event in events_since(moment) if event.startswith("api_key")}
+    assert patch(reader, path, {"allowed_networks": ["192.0.2.7"]}).status_code == 200
+    assert post(reader, f"{path}/rotate", {}).status_code == 201
+    # Less than a key had is fine too.
+    assert post(writer, f"{key_path(wide, cast.backend)}/rotate", {"scopes": ["write"]}).status_code == 201
+
+
+def test_grants_to_issue_and_reveal_make_no_key_that_writes(cast: Cast) -> None:
+    for permission in ("api_key:issue", "secret:reveal"):
+        extra(cast.users["vic"], permission, cast.backend)
+    client = signed_in(cast, "vic")
+    body = {"slot": "secondary", "scopes": ["read"]}
+
+    lists_none = post(client, keys_of(cast.backend), body)
+    extra(cast.users["vic"], "secret:list", cast.backend)
+    writes = [
+        post(client, keys_of(cast.backend), {**body, "scopes": [scope]}) for scope in ("write", "destroy")
+    ]
+    reads = post(client, keys_of(cast.backend), body)
+
+    assert [each.status_code for each in (lists_none, *writes, reads)] == [403, 403, 403, 201]
+
+
+def test_a_repeat_asks_the_rights_of_the_key_anew(cast: Cast) -> None:
+    grants = {
+        permission: extra(cast.users["vic"], permission, cast.backend)
+        for permission in ("api_key:issue", "secret:reveal", "secret:list", "secret:write")
+    }
+    client = signed_in(cast, "vic")
+    body = {"slot": "secondary", "scopes": ["write"]}
+
+    made = post(client, keys_of(cast.backend), body, **{"Idempotency-Key": "k"})
+    again = post(client, keys_of(cast.backend), body, **{"Idempotency-Key": "k"})
+    grants["secret:write"].delete()
+    without = post(client, keys_of(cast.backend), body, **{"Idempotency-Key": "k"})
+
+    assert [each.status_code for each in (made, again, without)] == [201, 201, 403]
 
 
 def test_what_no_key_can_be_is_refused(cast: Cast) -> None:
@@ -407,7 +472,7 @@ def test_a_row_that_was_tampered_with_is_not_made_good_by_a_change(cast: Cast) -
 
 
 def test_a_right_for_one_service_reaches_its_keys_alone(cast: Cast) -> None:
-    for permission in ("service:read", "api_key:issue"):
+    for permission in ("service:read", "api_key:issue", "config:read", "flag:read"):
         extra(cast.users["finn"], permission, cast.frontend)
     client = signed_in(cast, "finn")
     web, api = ApiKey.objects.get(service=cast.frontend), ApiKey.objects.get(service=cast.backend)

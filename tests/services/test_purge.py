@@ -1,9 +1,12 @@
 """What is deleted for good, and what that leaves."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import pytest
 from django.apps import apps
+from django.db import connection
 from django.db.models import Model
 from django.utils import timezone
 
@@ -13,6 +16,7 @@ from apps.flags.operations import set_flag_state
 from apps.projects import holdings
 from apps.services.models import ApiKey, EntryReference, Service, ServiceGrant
 from apps.services.operations import RESTORABLE, delete_service, purge_due_services, purge_services
+from apps.vault.models import SecretVersion
 from apps.vault.operations import set_config, set_secret
 from tests.conftest import Cast
 from tests.console.test_routes import everything
@@ -124,3 +128,23 @@ def test_purging_a_project_takes_its_services_and_no_others(cast: Cast, command:
         )
     ]
     assert not any(model._default_manager.exists() for model in entries)
+
+
+def test_the_bytes_of_a_purged_service_stand_in_no_file_of_the_database(
+    committed_cast: Cast, command: Actor
+) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL's files are the server's")
+    marked = "service-canary-" + "x7Q" * 20
+    set_config(actor=command, service=committed_cast.backend, key="a", value=marked)
+    set_secret(actor=command, service=committed_cast.backend, key="s", value=b"x" * 200)
+    sealed = bytes(SecretVersion.objects.get().sealed)
+    delete_service(actor=command, service=committed_cast.backend)
+
+    assert purge_due_services(timezone.now() + RESTORABLE + timedelta(days=1)) == 1
+
+    database = Path(connection.settings_dict["NAME"])
+    files = [path.read_bytes() for path in database.parent.glob(f"{database.name}*")]
+    # The event of the config told its template, and lives as long as the log keeps it.
+    assert sum(file.count(marked.encode()) for file in files) == 1
+    assert sum(file.count(sealed) for file in files) == 0

@@ -26,7 +26,10 @@ SCOPES = (
     "service:manage",
     "api_key:issue",
     "api_key:revoke",
+    "secret:list",
     "secret:reveal",
+    "config:read",
+    "flag:read",
 )
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from apps.core.actor import Actor, ActorType
 from apps.core.errors import HasDependants, InvalidInput, NotPermitted, SnapshotTooLarge
+from apps.flags.operations import delete_flag, set_flag_state
 from apps.services.models import EntryReference, Kind, Service
 from apps.services.operations import create_service, link_umbrella
 from apps.vault.bulk import write_configs
@@ -17,6 +18,7 @@ from apps.vault.models import Config
 from apps.vault.operations import delete_config, delete_secret, set_config, set_secret
 from nexus.delivery.render import render
 from tests.conftest import Cast
+from tests.projects.test_rights import extra
 
 SERVED = pytest.mark.django_db(transaction=True, databases=["default", "reader"])
 
@@ -175,6 +177,59 @@ def test_a_referenced_key_is_not_deleted_or_renamed_unless_by_force(
     ]
     restore_entry(actor=command, of=CONFIGS, service=backend, key="host")
     assert values(backend)["url"] == "hx"
+
+
+def test_who_refers_is_named_to_those_alone_who_may_read_it(cast: Cast, command: Actor, write: Any) -> None:
+    umbrella, child = cast.umbrella, cast.child
+    set_secret(actor=command, service=umbrella, key="s", value=b"x")
+    set_flag_state(actor=command, service=umbrella, key="f", enabled=True)
+    write(umbrella, c="x")
+    write(child, hidden="{{secret:s}}{{flag:f}}{{config:c}}", hidden2="{{secret:s}}")
+    # Finn has no role in the project, only these on the umbrella.
+    for permission in ("secret:write", "config:write", "flag:write"):
+        extra(cast.users["finn"], permission, umbrella)
+    acts = (
+        (lambda actor: delete_secret(actor=actor, service=umbrella, key="s"), 2),
+        (lambda actor: delete_config(actor=actor, service=umbrella, key="c"), 1),
+        (lambda actor: delete_flag(actor=actor, service=umbrella, key="f"), 1),
+        (lambda actor: rename_entry(actor=actor, of=SECRETS, service=umbrella, key="s", new_key="t"), 2),
+    )
+
+    for act, count in acts:
+        with pytest.raises(HasDependants) as blind:
+            act(cast.actor("finn"))
+        with pytest.raises(HasDependants) as seeing:
+            act(cast.actor("mona"))
+        assert blind.value.members["dependants"] == []
+        assert blind.value.detail.endswith(f": {count} that you do not see.")
+        assert "checkout" not in blind.value.detail
+        assert "hidden" not in blind.value.detail
+        assert "production/checkout config hidden" in seeing.value.members["dependants"]
+    write(umbrella, own="{{secret:s}}")
+    extra(cast.users["finn"], "config:read", umbrella)
+    with pytest.raises(HasDependants) as partly:
+        delete_secret(actor=cast.actor("finn"), service=umbrella, key="s")
+    assert partly.value.members["dependants"] == ["production/common config own"]
+    assert partly.value.detail.endswith("production/common config own and 2 more that you do not see.")
+
+
+def test_children_that_one_may_not_read_are_counted_in_warnings(
+    cast: Cast, command: Actor, write: Any
+) -> None:
+    umbrella = cast.umbrella
+    link_umbrella(actor=command, service=cast.backend, umbrella=umbrella)
+    write(umbrella, base="b", top="t")
+    for service in (cast.child, cast.backend):
+        write(service, base="{{config:top}}")
+    for service, permission in ((umbrella, "config:write"), (cast.backend, "config:read")):
+        extra(cast.users["finn"], permission, service)
+
+    written = set_config(actor=cast.actor("finn"), service=umbrella, key="top", value="{{config:base}}")
+
+    told, counted = written.warnings[:-1], written.warnings[-1]
+    assert told
+    assert all(warning.startswith("production/api: ") for warning in told)
+    assert counted == "In 1 service that you do not see, something could not be served."
 
 
 def test_references_follow_the_text_of_the_active_version(cast: Cast, command: Actor, write: Any) -> None:

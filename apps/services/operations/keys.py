@@ -1,6 +1,6 @@
 """Issue, change, rotate and end the keys of services."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Final
@@ -12,13 +12,22 @@ from django.utils import timezone
 from apps.audit.events import Action
 from apps.audit.operations import record
 from apps.core import crypto, keys
-from apps.core.access import SCOPE_PERMISSIONS, require, require_presence
+from apps.core.access import (
+    SCOPE_PERMISSIONS,
+    permissions_of_scopes,
+    permitted,
+    refusal,
+    require,
+    require_presence,
+)
 from apps.core.actor import Actor
 from apps.core.changes import ChangeEvent, announce
 from apps.core.client_address import parse_networks
 from apps.core.errors import Conflict, InvalidInput, NotFound, SlotTaken, UmbrellaHasNoKeys, VersionConflict
 from apps.core.models import Purpose
+from apps.projects.memberships import refreshed
 from apps.services.credentials import PREFIXES, new_key_text, row_mac, unbroken_pepper
+from apps.services.inheritance import lives_in
 from apps.services.models import ApiKey, Kind, Service, Slot
 
 # SPEC 4: for so long an old key works beside the one that replaces it.
@@ -36,12 +45,47 @@ class Keep(Enum):
 KEEP: Final = Keep.KEEP
 
 
-def _require_may_issue(actor: Actor, service: Service) -> None:
+def rights_to_issue(service: Service, scopes: Iterable[str]) -> list[tuple[str, Service]]:
+    """What it takes to make, widen or keep in use a key of these scopes, as (permission, where).
+
+    A key does by itself what its scopes open, so that nobody makes one that may do what they may not
+    (SPEC 3); what it reads it reads of the umbrella too. Scopes that are none open nothing.
+    """
+    opened = permissions_of_scopes({"read", *(scope for scope in scopes if scope in SCOPE_PERMISSIONS)})
+    if service.kind == Kind.FRONTEND:
+        # It has no secrets, whatever the scope says.
+        opened = frozenset(permission for permission in opened if not permission.startswith("secret:"))
+    # The right to reveal first: of several that are missing it says the most.
+    ordered = sorted(opened, key=lambda permission: (permission != "secret:reveal", permission))
+    inherited = SCOPE_PERMISSIONS["read"] - {"service:read"}
+    return [
+        ("api_key:issue", service),
+        *((permission, service) for permission in ordered),
+        *(
+            (permission, umbrella)
+            for umbrella in lives_in(service)[1:]
+            for permission in ordered
+            if permission in inherited
+        ),
+    ]
+
+
+def _require_may_issue(actor: Actor, service: Service, scopes: Iterable[str]) -> None:
     """Issuing or widening a key amounts to a reveal of the service's secrets: right and presence."""
     require(actor, "api_key:issue", service)
     require_presence(actor)
-    if service.kind == Kind.BACKEND:
-        require(actor, "secret:reveal", service)
+    asked = rights_to_issue(service, scopes)
+    for where in lives_in(service):
+        wanted = [permission for permission, each in asked if each == where]
+        held = permitted(actor, wanted, where)
+        for permission in wanted:
+            if permission not in held:
+                raise refusal(actor, permission, where)
+
+
+def _require_may_still_issue(actor: Actor, service: Service, scopes: Iterable[str]) -> None:
+    """Asked of the locked service: it may have been linked, or a role taken, before the lock was had."""
+    _require_may_issue(refreshed(actor), service, scopes)
 
 
 @transaction.atomic
@@ -57,10 +101,10 @@ def issue_api_key(
     """Issue a key into a free slot and return it with its text, which is never shown again.
 
     Issuing amounts to a reveal of the service's secrets, so that right and presence are asked as
-    well. Raises SlotTaken, UmbrellaHasNoKeys, ReauthenticationRequired, and InvalidInput for
-    scopes, times and networks that are none.
+    well; and all that the key may do, `actor` may. Raises NotPermitted, ReauthenticationRequired,
+    SlotTaken, UmbrellaHasNoKeys, and InvalidInput for scopes, times and networks that are none.
     """
-    _require_may_issue(actor, service)
+    _require_may_issue(actor, service, scopes)
     scopes = _canonical_scopes(service, scopes)
     networks = _canonical_networks(allowed_networks)
     if slot not in Slot.values:
@@ -69,6 +113,7 @@ def issue_api_key(
     service = Service.objects.locked(service, actor=actor)
     if service.is_umbrella:
         raise UmbrellaHasNoKeys
+    _require_may_still_issue(actor, service, scopes)
     if ApiKey.objects.filter(service=service, slot=slot, revoked_at=None, is_outgoing=False).exists():
         raise SlotTaken(
             f"The {slot} slot of {service} has a key. Rotate or revoke it, or use the other slot."
@@ -165,12 +210,13 @@ def change_api_key(
     It may widen the key, so that it asks what issuing asks. In effect within 2 s. Raises
     InvalidInput, VersionConflict, and Conflict for a revoked key or one whose row was tampered with.
     """
-    _require_may_issue(actor, key.service)
+    _require_may_issue(actor, key.service, key.scopes)
     networks = KEEP if allowed_networks is KEEP else _canonical_networks(allowed_networks)
     if expires_at is not KEEP:
         _require_to_come(expires_at)
     service = Service.objects.locked(key.service, actor=actor)
     key = _locked_key(service, key.pk, expected_row_version)
+    _require_may_still_issue(actor, service, key.scopes)
     # Sealing anew what somebody edited in the database would make it good.
     pepper = unbroken_pepper(key)
     changes: dict[str, list[Any]] = {}
@@ -206,7 +252,7 @@ def rotate_api_key(
     outgoing already ends now. What is not given is as the old one has it. Asks what issuing asks.
     Raises InvalidInput, VersionConflict, and Conflict for a revoked or outgoing key.
     """
-    _require_may_issue(actor, key.service)
+    _require_may_issue(actor, key.service, key.scopes if scopes is KEEP else scopes)
     if not 0 <= overlap_seconds <= OVERLAP_MAX_SECONDS:
         raise InvalidInput.of("overlap_seconds", f"Give 0 to {OVERLAP_MAX_SECONDS} seconds.")
     service = Service.objects.locked(key.service, actor=actor)
@@ -214,6 +260,8 @@ def rotate_api_key(
     if old.is_outgoing:
         raise Conflict("This key was rotated already. Rotate the one that replaced it.")
     unbroken_pepper(old)
+    scopes = _canonical_scopes(service, old.scopes if scopes is KEEP else scopes)
+    _require_may_still_issue(actor, service, scopes)
     until = old.expires_at if expires_at is KEEP else expires_at
     _require_to_come(until)
     now = timezone.now()
@@ -228,7 +276,7 @@ def rotate_api_key(
     new, text = _make(
         service,
         old.slot,
-        _canonical_scopes(service, old.scopes if scopes is KEEP else scopes),
+        scopes,
         until,
         _canonical_networks(old.allowed_networks if allowed_networks is KEEP else allowed_networks),
     )

@@ -9,6 +9,7 @@ from django.db.models import F
 from apps.audit.events import Action
 from apps.audit.operations import record
 from apps.core.access import require, system_actor
+from apps.core.erasure import erase_on_commit
 from apps.projects.models import Project
 from apps.services.models import Service
 
@@ -24,7 +25,8 @@ def purge_services(project_id: UUID) -> None:
 def purge_due_services(now: datetime) -> int:
     """Delete the services whose time to be restored was over at `now`; how many.
 
-    Each in a transaction of its own, with its event, so that one which fails takes no other back.
+    Each in a transaction of its own, with its event, so that one which fails takes no other back. On
+    SQLite the write-ahead log, where their secrets' ciphertexts still stand, is emptied after each.
     """
     due = Service.objects.filter(purge_after__lte=now).order_by("purge_after", "pk")
     return sum(_purge(pk, project_id, now) for pk, project_id in list(due.values_list("pk", "project_id")))
@@ -54,4 +56,5 @@ def _purge(pk: UUID, project_id: UUID, now: datetime) -> bool:
         changes={"kind": [service.kind, None], "environment": [service.environment, None]},
     )
     Service.objects.filter(pk=pk).delete()
+    erase_on_commit()
     return True

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from uuid import UUID
 
 from django.utils import timezone
 
@@ -29,6 +30,10 @@ class EffectiveConfig:
     """A config in effect, as its template."""
 
     stored: StoredConfig
+
+    @property
+    def service_id(self) -> UUID:
+        return self.stored.service_id
 
     @property
     def references(self) -> list[Reference]:

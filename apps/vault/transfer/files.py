@@ -11,6 +11,7 @@ from apps.core.access import require, require_presence
 from apps.core.actor import Actor
 from apps.core.errors import InvalidInput, ServiceKindMismatch
 from apps.services import entries
+from apps.services.inheritance import require_in_scope
 from apps.services.models import Kind, Service
 from apps.vault.formats import Document, Item, require_export_format, write
 from apps.vault.formats.documents import config_type_of
@@ -118,7 +119,7 @@ def export_entries(
     if "configs" in chosen:
         require(actor, "config:read", service)
     if reveals:
-        require(actor, "secret:reveal", service)
+        require_in_scope(actor, "secret:reveal", service)
         require_presence(actor)
     items: list[Item] = []
     versions: dict[str, int] = {}

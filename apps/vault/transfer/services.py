@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
+from uuid import UUID
 
 from django.db import transaction
 
@@ -15,6 +16,7 @@ from apps.core.errors import InvalidInput, ServiceKindMismatch
 from apps.core.names import is_entry_key
 from apps.flags.models import Flag
 from apps.services import entries
+from apps.services.inheritance import allows_inherited, lives_in, require_in_scope
 from apps.services.models import Kind, Service
 from apps.vault.formats import ENTRIES_MAX
 from apps.vault.operations import note_secret_list
@@ -79,9 +81,10 @@ def _compared(
 def compare_services(*, actor: Actor, left: Service, right: Service) -> dict[str, Comparison | None]:
     """What two services have in effect, by kind: `secrets`, `configs`, `flags`.
 
-    None stands for a kind that `actor` may not read in both. Secrets are compared by who may reveal
-    in both and is present, told by one event for each service before this returns; for others keys
-    alone are. Raises NotPermitted where nothing may be read.
+    None stands for a kind that `actor` may not read in both; what comes from an umbrella of which they
+    may not read that kind is left out. Secrets are compared by who may reveal in both, and in their
+    umbrellas, and is present, told by one event for each service before this returns; for others
+    keys alone are. Raises NotPermitted where nothing may be read.
     """
     found: dict[str, Comparison | None] = {
         "secrets": _compared_secrets(actor, left, right),
@@ -101,9 +104,9 @@ def _both_allow(actor: Actor, permission: str, left: Service, right: Service) ->
 def _compared_secrets(actor: Actor, left: Service, right: Service) -> Comparison | None:
     if not _both_allow(actor, "secret:list", left, right):
         return None
-    stored = [_secrets_of(service) for service in (left, right)]
+    stored = [_readable(actor, "secret:list", service, _secrets_of(service)) for service in (left, right)]
     common = stored[0].keys() & stored[1].keys()
-    if not common or not may_compare_secrets(actor, left, right):
+    if not common or not may_compare_secrets(actor, *lives_in(left), *lives_in(right)):
         for service in (left, right):
             note_secret_list(actor=actor, service=service)
         found = _compared(dict.fromkeys(stored[0], 0), dict.fromkeys(stored[1], 1))
@@ -122,6 +125,23 @@ def _compared_secrets(actor: Actor, left: Service, right: Service) -> Comparison
     found.different = [key for key in found.different if key not in unknown]
     found.not_compared = sorted(unknown)
     return found
+
+
+class _HasHome(Protocol):
+    """An entry, or what stands for it, that tells whose own it is."""
+
+    @property
+    def service_id(self) -> UUID: ...
+
+
+H = TypeVar("H", bound=_HasHome)
+
+
+def _readable(actor: Actor, permission: str, service: Service, effective: Mapping[str, H]) -> dict[str, H]:
+    """What is in effect without what lives in an umbrella on which `actor` lacks `permission`."""
+    if allows_inherited(actor, permission, service):
+        return dict(effective)
+    return {key: each for key, each in effective.items() if each.service_id == service.pk}
 
 
 def _secrets_of(service: Service) -> dict[str, StoredSecret]:
@@ -145,7 +165,7 @@ def _compared_configs(actor: Actor, left: Service, right: Service) -> Comparison
     sides = [
         {
             key: (config.stored.type, config.stored.value_json)
-            for key, config in effective_configs(each).items()
+            for key, config in _readable(actor, "config:read", each, effective_configs(each)).items()
         }
         for each in (left, right)
     ]
@@ -157,7 +177,7 @@ def _compared_configs(actor: Actor, left: Service, right: Service) -> Comparison
 def _compared_flags(actor: Actor, left: Service, right: Service) -> Comparison | None:
     if not _both_allow(actor, "flag:read", left, right):
         return None
-    sides = [effective_flags(service) for service in (left, right)]
+    sides = [_readable(actor, "flag:read", service, effective_flags(service)) for service in (left, right)]
     common = sides[0].keys() & sides[1].keys()
     definitions = [{key: flag.definition for key, flag in side.items()} for side in sides]
     return _compared(
@@ -184,14 +204,15 @@ def promote(
     Configs go as templates, flags as definitions. What is equal already is not written. Both services
     are of one project; at most ENTRIES_MAX keys.
 
-    Raises NotPermitted: `target` needs the right to write each kind, and `source` `secret:reveal` for
-    secrets and for configs that name one; ReauthenticationRequired for secrets in a session without
-    presence; ServiceKindMismatch for secrets from or into a frontend; InvalidInput for keys that are
-    not in effect in `source`; Unreadable, and what the writes raise.
+    Raises NotPermitted: `target` needs the right to write each kind, and `source` and its umbrella
+    `secret:reveal` for secrets and for configs that name one; ReauthenticationRequired for secrets in
+    a session without presence; ServiceKindMismatch for secrets from or into a frontend; InvalidInput
+    for keys that are not in effect in `source`, or live in an umbrella where `actor` may not read
+    them; Unreadable, and what the writes raise.
     """
     _require_promotion(source, target, [*secrets, *configs, *flags])
     if secrets:
-        require(actor, "secret:reveal", source)
+        require_in_scope(actor, "secret:reveal", source)
         require(actor, "secret:write", target)
         if Kind.FRONTEND in (source.kind, target.kind):
             raise ServiceKindMismatch
@@ -203,10 +224,15 @@ def promote(
             require(actor, f"{noun}:read", target)
     target = entries.lock_service(target, actor=actor)
     stored = _chosen("secrets", secrets, _secrets_of(source)) if secrets else {}
-    templates = _chosen("configs", configs, effective_configs(source)) if configs else {}
-    definitions = _chosen("flags", flags, effective_flags(source)) if flags else {}
+    templates: dict[str, EffectiveConfig] = {}
+    if configs:
+        readable = _readable(actor, "config:read", source, effective_configs(source))
+        templates = _chosen("configs", configs, readable)
+    definitions: dict[str, Flag] = {}
+    if flags:
+        definitions = _chosen("flags", flags, _readable(actor, "flag:read", source, effective_flags(source)))
     if any(config.names_secret for config in templates.values()):
-        require(actor, "secret:reveal", source)
+        require_in_scope(actor, "secret:reveal", source)
     wanted = _wanted(source, stored)
     versions = {key: each.version for key, each in stored.items()}
     if dry_run:

@@ -38,8 +38,8 @@ from apps.services.api.serializers import (
     ApiKeyWriteSerializer,
 )
 from apps.services.api.views.services import service_of
-from apps.services.models import ApiKey, Kind, Service, Slot
-from apps.services.operations.keys import OVERLAP_DEFAULT_SECONDS
+from apps.services.models import ApiKey, Slot
+from apps.services.operations.keys import OVERLAP_DEFAULT_SECONDS, rights_to_issue
 
 _ORDER = ("-created_at", "slot")
 
@@ -71,12 +71,6 @@ def _key_of(request: Request, service_id: UUID, key_id: UUID) -> ApiKey:
         if found is not None:
             return found
     raise NotFound
-
-
-def _asks(service: Service) -> list[tuple[str, Service]]:
-    """The rights that making a key takes."""
-    also = [("secret:reveal", service)] if service.kind == Kind.BACKEND else []
-    return [("api_key:issue", service), *also]
 
 
 def _made(key: ApiKey, text: str) -> Answer:
@@ -126,7 +120,7 @@ class ApiKeysView(ManageView):
                 )
             )
 
-        return created(request, asks=_asks(service), make=make)
+        return created(request, asks=rights_to_issue(service, body.get("scopes", ())), make=make)
 
 
 def _terms(body: Mapping[str, Any], *names: str) -> dict[str, Any]:
@@ -201,4 +195,5 @@ class ApiKeyRotateView(ManageView):
                 )
             )
 
-        return created(request, asks=_asks(key.service), make=make)
+        asks = rights_to_issue(key.service, body.get("scopes", key.scopes))
+        return created(request, asks=asks, make=make)
