@@ -152,16 +152,22 @@ def _own_keys(entries: QuerySet[Any]) -> Iterator[EntryKey]:
     return (EntryKey(*row) for row in rows)
 
 
+class ResolvesTooLarge(Exception):
+    """What a service reads would hold more than a snapshot does, told by lengths alone."""
+
+
 def resolved_configs(
     found: Mapping[str, tuple[StoredConfig, str]],
     *,
     secrets: Mapping[str, str | None] | None,
     flags: Mapping[str, bool],
+    limit_bytes: int,
 ) -> tuple[dict[str, str], dict[str, Failure]]:
     """The JSON text of every config that can be served, and why the others cannot (SPEC 6).
 
     `secrets` are the texts of those in effect, None for one that does not open; a frontend service
-    has no secrets at all, and says so by None for the whole.
+    has no secrets at all, and says so by None for the whole. Raises ResolvesTooLarge, before any text
+    is joined, where all of it together would hold more than `limit_bytes`.
     """
     configs: dict[str, ConfigText] = {key: stored for key, (stored, _) in found.items()}
     scope = Scope(
@@ -174,6 +180,8 @@ def resolved_configs(
     surveyed = survey(scope)
     texts = {key: text for key, text in (secrets or {}).items() if text is not None}
     failures = surveyed.failures
+    if sum(map(len, texts.values())) + surveyed.total_bytes > limit_bytes:
+        raise ResolvesTooLarge
     values = resolve(surveyed, secrets=texts, flags=flags)
     return {
         key: values.get(key, config.value_json) for key, config in configs.items() if key not in failures

@@ -12,7 +12,7 @@ from apps.core.crypto import DoesNotOpen
 from apps.core.errors import SnapshotTooLarge
 from apps.services.models import EntryReference, Kind, Service
 from apps.vault.models import ConfigVersion, SecretVersion
-from apps.vault.resolution import resolved_configs, stored_configs, stored_secrets
+from apps.vault.resolution import ResolvesTooLarge, resolved_configs, stored_configs, stored_secrets
 from apps.vault.templates import RESOLVED_MAX_BYTES
 
 # JSON writes a control character as six bytes; nothing grows by more, base64 included.
@@ -62,7 +62,7 @@ def require_fits(service: Service, *, before_bytes: int, added_bytes: int, has_t
     """
     limit: int = settings.NEXUS_SNAPSHOT_MAX_BYTES
     added = RESOLVED_MAX_BYTES if has_templates else added_bytes
-    if (before_bytes + added) * _WORST_GROWTH <= limit or exact_bytes(service) <= limit:
+    if (before_bytes + added) * _WORST_GROWTH <= limit or exact_bytes(service, limit) <= limit:
         return
     raise SnapshotTooLarge(
         f"What {service} reads would hold more than {limit} bytes. Delete or shorten something first.",
@@ -70,8 +70,11 @@ def require_fits(service: Service, *, before_bytes: int, added_bytes: int, has_t
     )
 
 
-def exact_bytes(service: Service) -> int:
-    """The size of the secrets and configs in a snapshot, as JSON. Nothing of it is kept or told."""
+def exact_bytes(service: Service, limit: int) -> int:
+    """The size of the secrets and configs in a snapshot, as JSON. Nothing of it is kept or told.
+
+    Where lengths alone say that it is beyond `limit`, nothing is built: the answer is just beyond it.
+    """
     members: dict[str, Any] = {}
     texts: dict[str, str | None] | None = None
     if service.kind == Kind.BACKEND:
@@ -90,7 +93,10 @@ def exact_bytes(service: Service) -> int:
             texts[key] = wire["value"]
     configs = stored_configs(service)
     # Flags stand for `false`, the longer of the two.
-    values, _ = resolved_configs(configs, secrets=texts, flags=_Everything())
+    try:
+        values, _ = resolved_configs(configs, secrets=texts, flags=_Everything(), limit_bytes=limit)
+    except ResolvesTooLarge:
+        return limit + 1
     for key, value in values.items():
         members[f"config:{key}"] = {"value": orjson.Fragment(value), **_FRAME}
     return len(orjson.dumps(members))

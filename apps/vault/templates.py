@@ -191,6 +191,12 @@ class Survey:
             if reference.kind == SECRET
         }
 
+    @property
+    def total_bytes(self) -> int:
+        """What all that can be served holds once it is resolved: no less than this as JSON."""
+        plain = sum(len(each.value_json) for key, each in self.configs.items() if key not in self.nodes)
+        return plain + sum(self.nodes[key].size_bytes for key in self.order)
+
     def names_secret(self, key: str) -> bool:
         """Whether a secret goes into the config, directly or through others."""
         return key in self.nodes and self.nodes[key].names_secret

@@ -54,6 +54,8 @@ class DeliveryApp:
         self.stale_seconds = settings.NEXUS_STALE_SECONDS
         self.trusted = parse_networks(settings.NEXUS_TRUSTED_PROXIES)
         self.pool = ThreadPoolExecutor(max_workers=RENDER_THREADS, thread_name_prefix="render")
+        # What was too large, and the generation of the service that it was so in.
+        self.too_large: dict[UUID, tuple[int, int]] = {}
         self.rendering: dict[UUID, tuple[tuple[int, int], asyncio.Future[Snapshot | None]]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -203,6 +205,9 @@ class DeliveryApp:
         """Render once for all who wait. Who comes after a change does not join a render from before it."""
         service_id = credential.service_id
         generation = self.memory.snapshots.generation(service_id)
+        if self.too_large.get(service_id) == generation:
+            # Nothing changed since: building it again would end the same way.
+            raise _too_large()
         under_way = self.rendering.get(service_id)
         if under_way is not None and under_way[0] == generation:
             snapshot = await asyncio.shield(under_way[1])
@@ -225,9 +230,9 @@ class DeliveryApp:
         except DATABASE_ERRORS:
             raise Unavailable from None
         except SnapshotIsTooLarge:
-            raise Unavailable(
-                f"The snapshot is larger than {settings.NEXUS_SNAPSHOT_MAX_BYTES} bytes. Remove entries."
-            ) from None
+            self.too_large[service_id] = generation
+            raise _too_large() from None
+        self.too_large.pop(service_id, None)
         if snapshot is not None:
             self.memory.snapshots.keep(snapshot, generation)
         return snapshot
@@ -246,6 +251,11 @@ class DeliveryApp:
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200 if ready else 503, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+def _too_large() -> Unavailable:
+    limit = settings.NEXUS_SNAPSHOT_MAX_BYTES
+    return Unavailable(f"The snapshot is larger than {limit} bytes. Remove entries.")
 
 
 def _marked(start: dict[str, Any], stale: list[tuple[bytes, bytes]]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from apps.flags.definition import evaluate_state, last_edge, next_edge, schedule
 from apps.flags.models import Flag
 from apps.services.inheritance import winners
 from apps.services.models import Kind, Service
-from apps.vault.resolution import resolved_configs, stored_configs, stored_secrets
+from apps.vault.resolution import ResolvesTooLarge, resolved_configs, stored_configs, stored_secrets
 from apps.vault.templates import Failure
 from nexus.settings.databases import READER
 
@@ -119,9 +119,12 @@ def render(service_id: UUID) -> Snapshot | None:
         )
         if service is None or service.is_umbrella:
             return None
-        document, edge, valid_until = (
-            _backend(service, now) if service.kind == Kind.BACKEND else _frontend(service, now)
-        )
+        try:
+            document, edge, valid_until = (
+                _backend(service, now) if service.kind == Kind.BACKEND else _frontend(service, now)
+            )
+        except ResolvesTooLarge:
+            raise SnapshotIsTooLarge from None
     body = orjson.dumps(document)
     if len(body) > settings.NEXUS_SNAPSHOT_MAX_BYTES:
         raise SnapshotIsTooLarge
@@ -201,7 +204,8 @@ def _configs(
     """The configs in effect, resolved, and why some are left out. `secrets` None: it may name none."""
     found = stored_configs(service, using=READER)
     enabled = {key: bool(flag["enabled"]) for key, flag in flags.items()}
-    values, failures = resolved_configs(found, secrets=secrets, flags=enabled)
+    limit = settings.NEXUS_SNAPSHOT_MAX_BYTES
+    values, failures = resolved_configs(found, secrets=secrets, flags=enabled, limit_bytes=limit)
     configs = {
         key: {
             "type": stored.type,

@@ -1,5 +1,6 @@
 """References through the real doors: what a write refuses, what a snapshot serves, who may name what."""
 
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +17,10 @@ from apps.vault.drafts import ConfigDraft
 from apps.vault.history import CONFIGS, SECRETS, rename_entry, restore_entry
 from apps.vault.models import Config
 from apps.vault.operations import delete_config, delete_secret, set_config, set_secret
+from nexus.delivery import app as app_module
 from nexus.delivery.render import render
 from tests.conftest import Cast
+from tests.delivery.client import delivering
 from tests.projects.test_rights import extra
 
 SERVED = pytest.mark.django_db(transaction=True, databases=["default", "reader"])
@@ -313,3 +316,45 @@ def test_a_snapshot_does_not_outgrow_its_limit(cast: Cast, command: Actor, write
         set_secret(actor=command, service=backend, key="t", value=b"\x01" * 1_400)
 
     set_secret(actor=command, service=backend, key="t", value=b"x" * 5_000)
+
+
+def test_a_fan_out_is_refused_by_lengths_alone_and_built_once_a_revision(
+    committed_cast: Cast, command: Actor, settings: Any
+) -> None:
+    settings.NEXUS_SNAPSHOT_MAX_BYTES = 1_000_000
+    umbrella, child = committed_cast.umbrella, committed_cast.child
+    set_config(actor=command, service=umbrella, key="x", value="")
+    writes = [ConfigDraft(key=f"c{number}", value="{{config:x}}" * 3) for number in range(190)]
+    write_configs(actor=command, service=umbrella, writes=writes, deletions=[])
+    tracemalloc.start()
+
+    with pytest.raises(SnapshotTooLarge):
+        set_config(actor=command, service=child, key="x", value="x" * 60_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    # Joined, it would hold 34 MB.
+    assert peak < 10_000_000
+
+
+@SERVED
+def test_what_outgrew_its_limit_is_not_built_again_before_something_changes(
+    committed_cast: Cast, command: Actor, write: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = committed_cast.backend
+    write(backend, a="y" * 5_000)
+    settings.NEXUS_SNAPSHOT_MAX_BYTES = 4_000
+    built = []
+    real = app_module.render
+    monkeypatch.setattr(app_module, "render", lambda service_id: built.append(1) or real(service_id))
+
+    with delivering() as client:
+        answers = [client.get(key=committed_cast.keys["backend"]) for _ in range(3)]
+        settings.NEXUS_SNAPSHOT_MAX_BYTES = 1_000_000
+        write(backend, a="y")
+        client.app.tailer.look()
+        last = client.get(key=committed_cast.keys["backend"])
+
+    assert [answer.status for answer in answers] == [503, 503, 503]
+    assert len(built) == 2
+    assert last.status == 200

@@ -135,7 +135,9 @@ def test_the_parser_raises_its_own_error_or_says_the_whole_text_again(template: 
         f"{{{{{part.kind}:{part.key}}}}}" if isinstance(part, Reference) else part.replace("{{", "\\{{")
         for part in parts
     )
-    assert again == template
+    # Three braces can be escaped in two ways; both mean the same.
+    assert parse(again) == parts
+    assert again == template or "{{{" in template.replace("\\", "")
 
 
 def test_references_of_a_json_value_are_those_of_its_strings_and_not_of_its_names() -> None:

@@ -59,7 +59,7 @@ def code_of(answer: Any) -> tuple[int, str]:
 
 
 def configs_of(service: Service) -> dict[str, tuple[str, Any]]:
-    return {key: (kind, json.loads(value)) for key, (kind, value) in results(service).items()}
+    return {key: (kind, json.loads(value)) for key, (kind, value) in results(service, None).texts.items()}
 
 
 def secret_versions(service: Service) -> dict[str, int]:
@@ -516,7 +516,8 @@ def test_an_export_without_reveal_has_neither_secrets_nor_results_of_templates(
     assert set(secrets.json()) == {"format", "content"}
     told = [json.loads(event.changes) for event in events(Action.SECRET_EXPORTED)]
     assert [(each["kinds"], list(each["versions"])) for each in told] == [
-        (["configs"], []),
+        # What went into a config's result left as well.
+        (["configs"], ["s.a"]),
         (["secrets"], ["s.a", "s.file"]),
     ]
     # Results need the right to reveal, whoever reads the template.

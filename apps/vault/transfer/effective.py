@@ -1,27 +1,28 @@
 """What a service has in effect, opened: results of configs, values of secrets."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.conf import settings
 from django.utils import timezone
 
 from apps.core import keys, strict_json
 from apps.core.crypto import DoesNotOpen
-from apps.core.errors import Unreadable
+from apps.core.errors import SnapshotTooLarge, Unreadable
 from apps.flags.definition import evaluate_state
 from apps.flags.models import Flag
 from apps.services.inheritance import scope, winners
 from apps.services.models import Kind, Service
 from apps.vault.models import ConfigType
 from apps.vault.resolution import (
+    ResolvesTooLarge,
     StoredConfig,
     StoredSecret,
     resolved_configs,
     stored_configs,
-    stored_secrets,
 )
-from apps.vault.templates import OPENING, SECRET, Reference, TemplateError, references
+from apps.vault.templates import CONFIG, OPENING, SECRET, Reference, TemplateError, references
 from apps.vault.values import secret_wire_value, stored_value
 
 
@@ -61,26 +62,58 @@ def effective_flags(service: Service) -> dict[str, Flag]:
     return {key: flag for key, (flag, _) in winners(rows, service_id=service.pk).items()}
 
 
-def results(service: Service) -> dict[str, tuple[str, str]]:
-    """Type and JSON text of every config that can be served, resolved in the scope of `service`.
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What a service's configs deliver: type and JSON text by key. `secrets` are the versions of those
+    that went into them."""
 
-    What does not resolve is left out, as in a snapshot. A frontend's names no secret, so none is read.
-    The caller tells the audit log of a reveal.
+    texts: dict[str, tuple[str, str]]
+    secrets: dict[str, int]
+
+
+def results(service: Service, secrets: Mapping[str, StoredSecret] | None) -> Results:
+    """Every config that can be served, resolved in the scope of `service`.
+
+    Without `secrets`, those in effect, no value is opened, and what refers to anything is left out, by the
+    very rows that are resolved: no write beside it makes a template of what was none. What does not
+    resolve is left out, as in a snapshot. The caller tells the audit log of a reveal.
     """
     found = stored_configs(service)
+    if secrets is None:
+        found = {key: each for key, each in found.items() if not EffectiveConfig(each[0]).references}
     now = timezone.now()
     enabled = {
         key: evaluate_state(flag.parsed, now).enabled for key, flag in effective_flags(service).items()
     }
     texts: dict[str, str | None] | None = None
     if service.kind == Kind.BACKEND:
-        stored = {key: each for key, (each, _) in stored_secrets(service).items()}
+        stored = secrets or {}
         texts = {
             key: None if value is None else secret_wire_value(stored[key].type, value)
             for key, value in unsealed(service, stored.values()).items()
         }
-    values, _ = resolved_configs(found, secrets=texts, flags=enabled)
-    return {key: (found[key][0].type, value) for key, value in values.items()}
+    try:
+        values, _ = resolved_configs(
+            found, secrets=texts, flags=enabled, limit_bytes=settings.NEXUS_SNAPSHOT_MAX_BYTES
+        )
+    except ResolvesTooLarge:
+        limit = settings.NEXUS_SNAPSHOT_MAX_BYTES
+        raise SnapshotTooLarge(f"It would hold more than {limit} bytes.", limit_bytes=limit) from None
+    named = {reference.key for key in values for reference in _behind(key, found) if reference.kind == SECRET}
+    versions = {key: each.version for key, each in (secrets or {}).items() if key in named}
+    return Results({key: (found[key][0].type, value) for key, value in values.items()}, versions)
+
+
+def _behind(key: str, found: Mapping[str, tuple[StoredConfig, str]]) -> Iterator[Reference]:
+    """All that goes into a config, through others too."""
+    seen, waiting = {key}, [key]
+    while waiting:
+        config = found.get(waiting.pop())
+        for reference in EffectiveConfig(config[0]).references if config else ():
+            yield reference
+            if reference.kind == CONFIG and reference.key not in seen:
+                seen.add(reference.key)
+                waiting.append(reference.key)
 
 
 def as_text(config_type: str, value_json: str) -> str:

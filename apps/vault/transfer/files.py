@@ -26,7 +26,7 @@ from apps.vault.transfer.changes import (
     secret_write,
     write_all,
 )
-from apps.vault.transfer.effective import all_unsealed, as_text, effective_configs, results
+from apps.vault.transfer.effective import all_unsealed, as_text, results
 from apps.vault.values import secret_wire_value, stored_value
 
 EXPORTED_KINDS: Final = ("secrets", "configs")
@@ -87,11 +87,6 @@ def import_entries(
     return secrets + configs
 
 
-def _templates(service: Service) -> set[str]:
-    """Keys of the configs whose result depends on something else: seeing one may be a reveal."""
-    return {key for key, config in effective_configs(service).items() if config.references}
-
-
 def export_entries(
     *,
     actor: Actor,
@@ -123,19 +118,19 @@ def export_entries(
         require_presence(actor)
     items: list[Item] = []
     versions: dict[str, int] = {}
+    # Read once: what is told of is what left.
+    stored = {key: each for key, (each, _) in stored_secrets(service).items()} if reveals else {}
     if reveals and "secrets" in chosen:
-        found = [stored for stored, _ in stored_secrets(service).values()]
-        values = all_unsealed(service, found)
-        for stored in found:
-            text = secret_wire_value(stored.type, values[stored.key])
-            items.append(Item("secret", stored.key, text, text))
-            versions[stored.key] = stored.version
+        values = all_unsealed(service, stored.values())
+        for key, each in stored.items():
+            text = secret_wire_value(each.type, values[key])
+            items.append(Item("secret", key, text, text))
+            versions[key] = each.version
     if "configs" in chosen:
-        templates = set() if reveal else _templates(service)
-        for key, (config_type, value_json) in results(service).items():
-            if key not in templates:
-                text = as_text(config_type, value_json)
-                items.append(Item("config", key, text, stored_value(value_json)))
+        found = results(service, stored if reveal else None)
+        versions |= found.secrets
+        for key, (config_type, value_json) in found.texts.items():
+            items.append(Item("config", key, as_text(config_type, value_json), stored_value(value_json)))
     content = write(form, sorted(items, key=lambda item: item.key))
     if reveals:
         with transaction.atomic(durable=True):
