@@ -625,6 +625,7 @@ def test_a_tab_that_the_role_does_not_have_shows_another(cast: Cast, command: Ac
         assert f"?tab={tab}" not in page
 
 
+@pytest.mark.postgresql_only
 @pytest.mark.parametrize("who", ["bob", "tess", "vic"])
 def test_no_inherited_secret_of_production_is_listed_to_whom_it_is_not(
     cast: Cast, command: Actor, who: str
@@ -641,6 +642,7 @@ def test_no_inherited_secret_of_production_is_listed_to_whom_it_is_not(
     assert any("zyx.umbrella.host" in answer.content.decode() for answer in answers.values())
 
 
+@pytest.mark.postgresql_only
 def test_finance_reads_nothing_of_a_project(cast: Cast, command: Actor) -> None:
     make_world(cast, command)
 
@@ -689,6 +691,7 @@ def test_the_audit_log_is_read_by_owners_managers_and_in_part_by_testers(
     assert client.get(page).status_code == (200 if who in ("alice", "mona", "carol") else 404)
 
 
+@pytest.mark.postgresql_only
 def test_a_tester_reads_no_event_about_secrets_wherever_it_stands(cast: Cast, command: Actor) -> None:
     world = make_world(cast, command)
     _secret_events(world)
