@@ -29,10 +29,11 @@ from apps.projects.models import Project
 from apps.projects.tiers import TIERS
 from apps.services.models import Service
 from apps.tenancy.models import Tenant, TenantMember, User
-from nexus.backup.checking import Content, Row, rows_again
+from nexus.backup.checking import Content, rows_again
 from nexus.backup.container import ArchiveReader
-from nexus.backup.errors import ArchiveIsInTheWay
+from nexus.backup.errors import ArchiveIsDamaged, ArchiveIsInTheWay
 from nexus.backup.outcome import Fate, Restored, adopt_key
+from nexus.backup.rules import Row
 from nexus.backup.tables import USER, Table
 from nexus.backup.watching import Watch
 from nexus.backup.writing import TableWriter, require_references
@@ -245,6 +246,9 @@ class _Merge:
             column = each.attname
             if each.related_model is not User or row.get(column) is None:
                 continue
+            if table.label == "tenancy.ServiceAccount":
+                row[column] = self._people.body(row[column])
+                continue
             # Who merely gave a grant gets no account for it.
             row[column] = self._people.here(row[column], may_be_made=not each.null)
             if row[column] is None and not each.null:
@@ -327,6 +331,15 @@ class _People:
             else:
                 self._here[pk] = self._account(row) if row["is_service_account"] else self._person(row)
         return self._here[pk]
+
+    def body(self, pk: UUID) -> UUID:
+        """The new body of an account that comes. Nobody who is here ever becomes one."""
+        row = self._archived[pk]
+        if not row["is_service_account"] or self._members is not None:
+            raise ArchiveIsDamaged(f"The row {pk} of {USER} is not the body of an account.")
+        found = self._here.get(pk) or self._account(row)
+        self._here[pk] = found
+        return found
 
     def _known(self, row: Row) -> UUID | None:
         """Automation is known by its id: its address is nobody's, and could be made up."""

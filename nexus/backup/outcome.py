@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from apps.core.models import DataKey, ServerKey
-from nexus.backup.checking import Row
 from nexus.backup.container import ArchiveReader
+from nexus.backup.rules import Row
 from nexus.backup.tables import Table
 
 
