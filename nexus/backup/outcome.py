@@ -11,11 +11,15 @@ from nexus.backup.tables import Table
 
 @dataclass(slots=True)
 class Fate:
-    """What became of a table's rows: written, here already, or left out."""
+    """What became of a table's rows: written, here already, or left out.
+
+    `unlinked` of those written are services that came without their umbrella, which lives here.
+    """
 
     added: int = 0
     present: int = 0
     left_out: int = 0
+    unlinked: int = 0
 
 
 @dataclass(slots=True)

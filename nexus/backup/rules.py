@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from apps.core.access import ProjectRole, TenantRole
+from apps.services.models import Kind
 from nexus.backup.errors import ArchiveIsDamaged
 from nexus.backup.tables import USER, Table
 
@@ -20,6 +21,9 @@ class Rules:
         self._bodies: set[UUID] = set()
         # Bodies of automation whose account has not come yet.
         self._waiting: set[UUID] = set()
+        # What of a service never changes: project, environment, kind; of umbrellas apart.
+        self._kinds: dict[UUID, str] = {}
+        self._umbrellas: dict[UUID, tuple[UUID, str, str]] = {}
 
     def add(self, table: Table, row: Row) -> None:
         match table.label:
@@ -37,6 +41,20 @@ class Rules:
             case "projects.ProjectMember":
                 is_owner = row["role"] == ProjectRole.OWNER
                 _require(not is_owner or row["user_id"] not in self._bodies, table, row)
+            case "services.Service":
+                self._add_service(table, row)
+            case "vault.Secret":
+                _require(self._kinds.get(row["service_id"]) == Kind.BACKEND, table, row)
+
+    def _add_service(self, table: Table, row: Row) -> None:
+        what = (row["project_id"], row["environment"], row["kind"])
+        umbrella_id = row["umbrella_id"]
+        if umbrella_id is not None:
+            # Umbrellas stand first: an archive that has one later was not written by us.
+            _require(not row["is_umbrella"] and self._umbrellas.get(umbrella_id) == what, table, row)
+        elif row["is_umbrella"]:
+            self._umbrellas[row["id"]] = what
+        self._kinds[row["id"]] = row["kind"]
 
     def require_whole(self) -> None:
         if self._waiting:

@@ -87,3 +87,25 @@ def test_nobody_who_is_here_becomes_automation_of_an_archives_tenant(
     assert not any("example.org" in text for text in said.values())
     assert not Tenant.objects.exists()
     assert User.objects.get() == mallory
+
+
+def test_umbrella_and_child_are_of_one_project_environment_and_kind(
+    full_cast: Cast, archive: Path, command: Actor
+) -> None:
+    def service(slug: str, **values: object) -> Change:
+        return lambda it: it.row("services.Service", slug=slug).update(values)
+
+    umbrella = str(full_cast.umbrella.pk)
+    refusals(
+        command,
+        archive,
+        {
+            "of another kind": service("web", umbrella_id=umbrella),
+            "of another environment": service("checkout", environment="develop"),
+            "no umbrella": service("api", umbrella_id=str(full_cast.child.pk)),
+            "an umbrella itself": service("checkout", is_umbrella=True),
+            "secrets of a frontend": lambda it: it.tables["vault.Secret"][0].update(
+                service_id=str(full_cast.frontend.pk)
+            ),
+        },
+    )
