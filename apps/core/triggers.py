@@ -41,6 +41,8 @@ def _never(table: str, event: str, message: str) -> Guard:
 
 GUARDS: tuple[Guard, ...] = (
     _immutable("services_service", "id", "kind", "environment", "project_id", "is_umbrella"),
+    _immutable("tenancy_user", "id", "is_service_account"),
+    _immutable("tenancy_serviceaccount", "id", "tenant_id", "user_id"),
     _immutable("projects_project", "id", "tenant_id"),
     _immutable("core_datakey", "id", "tenant_id", "project_id"),
     _immutable("core_serverkey", "id", "purpose", "version"),

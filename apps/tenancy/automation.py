@@ -69,8 +69,8 @@ def _require_description(text: str) -> str:
 
 
 def _locked_account(account: ServiceAccount, expected_row_version: int | None) -> ServiceAccount:
-    found = ServiceAccount.objects.select_for_update(of=("self",)).select_related("user", "tenant")
-    row = found.filter(pk=account.pk).first()
+    found = ServiceAccount.objects.of_automation().select_for_update(of=("self",))
+    row = found.select_related("user", "tenant").filter(pk=account.pk).first()
     if row is None:
         raise NotFound
     if expected_row_version is not None and row.row_version != expected_row_version:
@@ -131,7 +131,7 @@ def _require_may_manage_tokens(actor: Actor, bearer: User) -> None:
         raise NotPermitted("Tokens are managed by people in a session.", permission="access_token:manage")
     if actor.user_id == bearer.pk:
         return
-    account = ServiceAccount.objects.select_related("tenant").filter(user=bearer).first()
+    account = ServiceAccount.objects.of_automation().select_related("tenant").filter(user=bearer).first()
     if account is None or not allows(actor, "tenant:manage_members", account.tenant):
         raise NotFound
 

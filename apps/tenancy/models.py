@@ -179,6 +179,12 @@ class Invitation(Identified, Versioned, Scoped):
         )
 
 
+class ServiceAccountQuerySet(ScopedQuerySet["ServiceAccount"]):
+    def of_automation(self) -> Self:
+        """Those whose body is no person. There are no others, and nobody acts as a person if there were."""
+        return self.filter(user__is_service_account=True)
+
+
 class ServiceAccount(Identified, Versioned, Scoped):
     """A non-person actor of a tenant: automation with access tokens and with roles in projects.
 
@@ -192,7 +198,7 @@ class ServiceAccount(Identified, Versioned, Scoped):
     description = models.CharField(max_length=255, blank=True)
 
     access_paths = AccessPaths(tenant="tenant_id", deleted=("tenant__deleted_at",))
-    objects = ScopedQuerySet["ServiceAccount"].as_manager()
+    objects = ServiceAccountQuerySet.as_manager()
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [
@@ -209,7 +215,7 @@ class ServiceAccount(Identified, Versioned, Scoped):
 class AccessTokenQuerySet(models.QuerySet["AccessToken"]):
     def manageable_by(self, actor: Actor) -> Self:
         """One's own, and those of the service accounts of tenants that one owns."""
-        accounts = ServiceAccount.objects.visible_to(actor, "tenant:manage_members")
+        accounts = ServiceAccount.objects.of_automation().visible_to(actor, "tenant:manage_members")
         return self.filter(Q(user=actor.user_id) | Q(user__service_account__in=accounts))
 
 

@@ -14,9 +14,8 @@ from nexus.backup.columns import Column, columns_of, decoded, permission_names
 from nexus.backup.container import ArchiveReader
 from nexus.backup.errors import ArchiveIsDamaged, ArchiveIsOfAnotherRelease
 from nexus.backup.making import migrations
+from nexus.backup.rules import Row, Rules
 from nexus.backup.tables import TENANT, Table, archived, references
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +44,12 @@ def check(archive: ArchiveReader) -> Content:
     lines = archive.lines()
     content = _contents(next(lines, None), of_tenant=archive.header.of_tenant)
     links = _Links(content)
+    # Everything that one's own database held comes back as it was, or nothing would.
+    rules = Rules() if content.tenant_id or archive.is_foreign() else None
     for table, row in _rows(lines, content):
         links.add(table, row)
+        if rules is not None:
+            rules.add(table, row)
         if table.model is DataKey or table.model is ServerKey:
             key: DataKey | ServerKey = table.model(**row)
             if key.state != KeyState.DESTROYED:
@@ -54,6 +57,8 @@ def check(archive: ArchiveReader) -> Content:
         if table.label == "vault.SecretVersion" and content.tenant_id and row["data_key_id"]:
             content.secrets_of_key[row["data_key_id"]].add(row["secret_id"])
     links.require_whole()
+    if rules is not None:
+        rules.require_whole()
     return content
 
 

@@ -161,9 +161,12 @@ def _read_json(_: Any, value: Any) -> Any:
     if not isinstance(value, str) or "\\u0000" in value:
         raise Unfit
     try:
-        return json.loads(value, parse_constant=_refuse)
+        found = json.loads(value, parse_constant=_refuse)
+        # Half a character can be escaped, and then be sent to nobody.
+        _write_json(found).encode()
     except (ValueError, RecursionError):
         raise Unfit from None
+    return found
 
 
 def _refuse(_: str) -> None:
@@ -175,6 +178,8 @@ def _read_text(each: Any, value: Any) -> str:
     if not isinstance(value, str) or "\0" in value:
         raise Unfit
     if each.max_length is not None and len(value) > each.max_length:
+        raise Unfit
+    if each.choices and value not in dict(each.flatchoices):
         raise Unfit
     return value
 

@@ -32,6 +32,12 @@ class ArchiveIsOfAnotherRelease(Conflict):
     code = "archive_of_another_release"
 
 
+class ArchiveIsTooOld(Conflict):
+    """The living tenant no longer knows all that was removed since the archive was made."""
+
+    code = "archive_too_old"
+
+
 class DatabaseIsNotEmpty(Conflict):
     """A full archive replaces nothing: it goes into a database that only `migrate` has touched."""
 

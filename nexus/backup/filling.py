@@ -11,11 +11,12 @@ from apps.core import keys
 from apps.core.actor import Actor
 from apps.core.ids import uuid7
 from apps.core.models import Installation, ServerKey
-from nexus.backup.checking import Content, Row, rows_again
+from nexus.backup.checking import Content, rows_again
 from nexus.backup.container import ArchiveReader
 from nexus.backup.errors import ArchiveIsDamaged, DatabaseIsNotEmpty
 from nexus.backup.making import INSTALLATION
 from nexus.backup.outcome import Fate, Restored, adopt_key
+from nexus.backup.rules import Row
 from nexus.backup.tables import archived
 from nexus.backup.watching import Watch
 from nexus.backup.writing import TableWriter, require_references, set_sequences

@@ -2,7 +2,7 @@
 
 Where both know a row, the living one stays as it is. What was removed here stays away, and nobody
 gets a right back: members, grants, keys and add-ons come only with a project or service that this
-restore itself brings.
+restore itself brings; what a foreign archive brings to a project that is here has none at all.
 """
 
 import secrets
@@ -29,10 +29,12 @@ from apps.projects.models import Project
 from apps.projects.tiers import TIERS
 from apps.services.models import Service
 from apps.tenancy.models import Tenant, TenantMember, User
-from nexus.backup.checking import Content, Row, rows_again
+from nexus.backup.checking import Content, rows_again
 from nexus.backup.container import ArchiveReader
-from nexus.backup.errors import ArchiveIsInTheWay
+from nexus.backup.errors import ArchiveIsDamaged, ArchiveIsInTheWay
+from nexus.backup.memory import require_remembered
 from nexus.backup.outcome import Fate, Restored, adopt_key
+from nexus.backup.rules import Row
 from nexus.backup.tables import USER, Table
 from nexus.backup.watching import Watch
 from nexus.backup.writing import TableWriter, require_references
@@ -40,6 +42,8 @@ from nexus.backup.writing import TableWriter, require_references
 # What an event of the tenant says is gone; later events may have brought it back, and then it is here.
 _REMOVAL_WORDS = frozenset({"deleted", "purged", "removed", "revoked", "deactivated", "distrusted"})
 REMOVALS = tuple(action.value for action in Action if action.value.rpartition(".")[2] in _REMOVAL_WORDS)
+# What entries belong to decides what they may be.
+_NEVER_CHANGES = {"services.Service": ("environment", "kind", "is_umbrella")}
 _NO_PEPPER = UUID(int=0)
 
 
@@ -110,6 +114,7 @@ def merge_tenant(
             "added": restored.total("added"),
             "present": restored.total("present"),
             "left_out": restored.total("left_out"),
+            "unlinked": restored.total("unlinked"),
             "foreign": restored.is_foreign,
         },
     )
@@ -128,6 +133,8 @@ class _Merge:
         self._here: dict[tuple[str, Any], Here] = {}
         self._writers: dict[str, TableWriter] = {}
         self._dead_secrets: set[UUID] = set()
+        # Services that come into a project that was here before.
+        self._joining: set[UUID] = set()
         self._known_of, self._known_rows = "", dict[Any, dict[str, Any]]()
         self.touched_projects: set[UUID] = set()
         self.touched_services: set[UUID] = set()
@@ -151,7 +158,7 @@ class _Merge:
         if tenant.deleted_at is not None:
             raise Conflict(f"The tenant {tenant.slug} was deleted here. Restore it first, then its archive.")
         projects = Project.objects.select_for_update(no_key=True).filter(tenant_id=self.tenant_id)
-        list(projects.order_by("pk"))
+        require_remembered(self._archive.header.created_at, tenant, list(projects.order_by("pk")))
         return True
 
     def _removed_ids(self) -> frozenset[str]:
@@ -166,11 +173,11 @@ class _Merge:
         if table.label == USER:
             self._people.note(row)
             return
+        fate = self._restored.tables.setdefault(table.label, Fate())
         verdict = self._judge(table, row)
         if verdict.is_written and not self._name_people(table, row):
             verdict = _LEFT_OUT
         self._here[table.label, row["id"]] = verdict.here
-        fate = self._restored.tables.setdefault(table.label, Fate())
         if verdict.is_written:
             fate.added += 1
             self._add(table, row)
@@ -190,6 +197,8 @@ class _Merge:
             return self._meet(table, row, found, parents)
         if Here.CLOSED in parents or (Here.LIVING in parents and not table.joins):
             return _LEFT_OUT
+        if table.gives_rights and self._restored.is_foreign and self._joins_living(table, row):
+            return _LEFT_OUT
         if table.label == "services.EntryReference" and self._source(row) is not Here.ADDED:
             return _LEFT_OUT
         if Here.LIVING in parents and (str(row["id"]) in self._removed or _is_taken(table, row)):
@@ -199,12 +208,27 @@ class _Merge:
         if table.model is DataKey and Here.LIVING in parents:
             # The project has a current key here; this one opens what it sealed, no more.
             row["state"] = KeyState.RETIRING
+        if table.model is Service:
+            self._settle(row)
         return _ADDED
+
+    def _joins_living(self, table: Table, row: Row) -> bool:
+        return any(row[column] in self._joining for column in table.parents)
+
+    def _settle(self, row: Row) -> None:
+        """A service that comes reads nothing that is here: linking it is for people with the right to."""
+        if self._parent(row["project_id"], ("projects.Project",)) is Here.LIVING:
+            self._joining.add(row["id"])
+        umbrella_id = row["umbrella_id"]
+        if umbrella_id is not None and self._parent(umbrella_id, ("services.Service",)) is Here.LIVING:
+            row["umbrella_id"] = None
+            self._restored.tables["services.Service"].unlinked += 1
 
     def _meet(self, table: Table, row: Row, found: dict[str, Any], parents: list[Here]) -> _Verdict:
         """The archive's row has the id of one that is here."""
         # A living service may have got another umbrella since; what else it belongs to never changes.
         fixed = [column for column in table.parents if column != "umbrella_id"]
+        fixed += _NEVER_CHANGES.get(table.label, ())
         if any(found[column] != row[column] for column in fixed):
             raise ArchiveIsInTheWay(f"{table.label} {row['id']} belongs to something else here.")
         if table.model is not DataKey:
@@ -225,7 +249,8 @@ class _Merge:
         """
         if self._known_of != table.label:
             names = {each.attname for each in table.model._meta.concrete_fields}
-            columns = {"id", *table.parents, *(names & {"deleted_at", "state"})}
+            never = _NEVER_CHANGES.get(table.label, ())
+            columns = {"id", *table.parents, *never, *(names & {"deleted_at", "state"})}
             rows = table.model._base_manager.filter(**{table.tenant: self.tenant_id})
             numbered = _is_numbered(table)
             self._known_of = table.label
@@ -244,6 +269,9 @@ class _Merge:
         for each in table.model._meta.concrete_fields:
             column = each.attname
             if each.related_model is not User or row.get(column) is None:
+                continue
+            if table.label == "tenancy.ServiceAccount":
+                row[column] = self._people.body(row[column])
                 continue
             # Who merely gave a grant gets no account for it.
             row[column] = self._people.here(row[column], may_be_made=not each.null)
@@ -327,6 +355,15 @@ class _People:
             else:
                 self._here[pk] = self._account(row) if row["is_service_account"] else self._person(row)
         return self._here[pk]
+
+    def body(self, pk: UUID) -> UUID:
+        """The new body of an account that comes. Nobody who is here ever becomes one."""
+        row = self._archived[pk]
+        if not row["is_service_account"] or self._members is not None:
+            raise ArchiveIsDamaged(f"The row {pk} of {USER} is not the body of an account.")
+        found = self._here.get(pk) or self._account(row)
+        self._here[pk] = found
+        return found
 
     def _known(self, row: Row) -> UUID | None:
         """Automation is known by its id: its address is nobody's, and could be made up."""

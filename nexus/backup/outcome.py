@@ -4,18 +4,22 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from apps.core.models import DataKey, ServerKey
-from nexus.backup.checking import Row
 from nexus.backup.container import ArchiveReader
+from nexus.backup.rules import Row
 from nexus.backup.tables import Table
 
 
 @dataclass(slots=True)
 class Fate:
-    """What became of a table's rows: written, here already, or left out."""
+    """What became of a table's rows: written, here already, or left out.
+
+    `unlinked` of those written are services that came without their umbrella, which lives here.
+    """
 
     added: int = 0
     present: int = 0
     left_out: int = 0
+    unlinked: int = 0
 
 
 @dataclass(slots=True)

@@ -29,7 +29,8 @@ class Table:
     `tenant` is the path from a row to its tenant's id; a table without one stands in full archives
     alone, for the reason `full_only`. `withheld` are columns that a tenant archive lacks. `parents`
     are the rows that a row belongs to, by column: where they are here already, a tenant archive adds
-    the row only if the table `joins`.
+    the row only if the table `joins`. One that `gives_rights` comes from a foreign archive only into
+    projects that the archive itself brings.
     """
 
     label: str
@@ -38,6 +39,7 @@ class Table:
     withheld: tuple[str, ...] = ()
     parents: dict[str, tuple[str, ...]] = field(default_factory=dict)
     joins: bool = False
+    gives_rights: bool = False
     after: tuple[str, ...] = ()
     order: tuple[str, ...] = ("pk",)
 
@@ -100,12 +102,19 @@ TABLES: tuple[Table, ...] = (
         tenant=_OF_SERVICE,
         withheld=("digest", "pepper_id", "mac"),
         parents={"service_id": _SERVICE},
+        gives_rights=True,
     ),
-    Table("services.WorkloadIdentity", tenant=_OF_SERVICE, parents={"service_id": _SERVICE}),
+    Table(
+        "services.WorkloadIdentity",
+        tenant=_OF_SERVICE,
+        parents={"service_id": _SERVICE},
+        gives_rights=True,
+    ),
     Table(
         "services.ServiceGrant",
         tenant="content_object__project__tenant_id",
         parents={"content_object_id": _SERVICE},
+        gives_rights=True,
     ),
     Table("flags.Flag", tenant=_OF_SERVICE, parents={"service_id": _SERVICE}, joins=True),
     Table(

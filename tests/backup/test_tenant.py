@@ -1,7 +1,10 @@
 """A tenant's archive: what it brings, to where the tenant is not, and to where it lives on."""
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import transaction
@@ -12,7 +15,7 @@ from apps.audit.models import AuditChain, AuditEvent
 from apps.audit.operations import record
 from apps.audit.verification import verify
 from apps.core import keys
-from apps.core.access import ProjectRole
+from apps.core.access import ProjectRole, allows
 from apps.core.actor import Actor
 from apps.core.errors import AlreadyExists, Conflict, InvalidCredential
 from apps.core.models import Change, DataKey, KeyState, ServerKey
@@ -25,10 +28,11 @@ from apps.tenancy.models import ServiceAccount, Tenant, TenantMember, User
 from apps.vault.models import Config, Secret, SecretVersion
 from apps.vault.operations import delete_secret, reveal_secret, set_config, set_secret
 from apps.vault.verification import verify_vault
-from nexus.backup.errors import ArchiveIsDamaged, ArchiveIsInTheWay
+from nexus.backup.container import ArchiveReader, Header
+from nexus.backup.errors import ArchiveIsDamaged, ArchiveIsInTheWay, ArchiveIsTooOld
 from nexus.backup.making import make_backup
 from nexus.backup.restoring import restore
-from tests.backup.conftest import SECRET, count_rows, empty_database, forge
+from tests.backup.conftest import SECRET, Document, count_rows, empty_database, forge
 from tests.conftest import Cast
 
 
@@ -424,3 +428,104 @@ def test_caps_hold_for_what_comes_back(full_cast: Cast, archive: Path, command: 
         restore(actor=command, path=archive)
 
     assert count_rows() == before
+
+
+def foreign(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is restored from now on was signed by another installation."""
+    monkeypatch.setattr(ArchiveReader, "is_foreign", lambda self: True)
+
+
+def new_child(it: Document, pk: str) -> None:
+    """A forged child of the living umbrella, with rights on it for one who has none."""
+    child = it.row("services.Service", slug="checkout")
+    it.tables["services.Service"].append({**child, "id": pk, "slug": "evil"})
+    (grant,) = it.tables["services.ServiceGrant"]
+    vic = it.row("tenancy.User", email="vic@example.org")["id"]
+    more = {"public_id": str(uuid4()), "content_object_id": pk, "user_id": vic, "ends_at": None}
+    it.tables["services.ServiceGrant"].append({**grant, **more, "id": grant["id"] + 1000})
+    for label in ("services.WorkloadIdentity", "services.ApiKey"):
+        row = it.tables[label][0]
+        it.tables[label].append({**row, "id": str(uuid4()), "service_id": pk})
+
+
+def test_a_foreign_archive_gives_nobody_a_right_in_a_living_project(
+    full_cast: Cast, archive: Path, command: Actor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cast, pk = full_cast, str(uuid4())
+    set_secret(actor=command, service=cast.umbrella, key="later", value=b"written after the archive")
+    forge(archive, tmp_path / "forged", lambda it: new_child(it, pk))
+    foreign(monkeypatch)
+
+    done = restore(actor=command, path=tmp_path / "forged", trust_foreign=True, keep_credentials=True)
+
+    service = Service.objects.get(pk=pk)
+    assert service.umbrella is None
+    assert done.tables["services.Service"].unlinked == done.total("unlinked") == 1
+    assert AuditEvent.objects.get(action="backup.restored").changed["unlinked"] == 1
+    for model in (WorkloadIdentity, ApiKey):
+        assert not model.objects.filter(service=service).exists()
+    assert not ServiceGrant.objects.filter(content_object=service).exists()
+    assert not allows(cast.actor("vic"), "secret:reveal", service)
+
+
+def test_a_lost_child_comes_back_with_its_grants_and_waits_to_be_linked(
+    full_cast: Cast, archive: Path, command: Actor, tmp_path: Path
+) -> None:
+    cast, pk = full_cast, str(uuid4())
+    forge(archive, tmp_path / "ours", lambda it: new_child(it, pk))
+
+    done = restore(actor=command, path=tmp_path / "ours")
+
+    assert ServiceGrant.objects.filter(content_object_id=pk).count() == 1
+    assert Service.objects.get(pk=pk).umbrella is None
+    assert done.total("unlinked") == 1
+    # With its umbrella it comes linked, because nothing in that one is newer than the archive.
+    Service.objects.filter(umbrella=cast.umbrella).delete()
+    Service.objects.filter(pk=cast.umbrella.pk).delete()
+    assert restore(actor=command, path=archive).total("unlinked") == 0
+    assert Service.objects.get(pk=cast.child.pk).umbrella_id == cast.umbrella.pk
+
+
+def test_what_a_living_service_is_cannot_be_said_otherwise(
+    full_cast: Cast, archive: Path, command: Actor, tmp_path: Path
+) -> None:
+    before = count_rows()
+    forge(
+        archive,
+        tmp_path / "forged",
+        lambda it: it.row("services.Service", slug="web").update(kind="backend"),
+    )
+
+    with pytest.raises(ArchiveIsInTheWay):
+        restore(actor=command, path=tmp_path / "forged", trust_foreign=True)
+
+    assert count_rows() == before
+
+
+def test_an_archive_from_before_what_the_audit_log_remembers_is_refused_where_the_tenant_lives(
+    full_cast: Cast, archive: Path, command: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was removed and forgotten would come back. Below seven days nothing is ever forgotten."""
+    tenant = AuditChain.objects.get(kind="tenant", tenant_id=full_cast.tenant.pk)
+    AuditChain.objects.filter(pk=tenant.pk).update(pruned_through=1)
+    AuditEvent.objects.filter(chain=tenant, sequence=1).delete()
+    assert restore(actor=command, path=archive).total("added") == 0
+
+    real = Header.parsed.__func__
+
+    def aged(days: int) -> None:
+        made = (timezone.now() - timedelta(days=days)).isoformat()
+        monkeypatch.setattr(
+            Header, "parsed", classmethod(lambda cls, data: replace(real(cls, data), created_at=made))
+        )
+
+    aged(6)
+    restore(actor=command, path=archive)
+    aged(8)
+    before = count_rows()
+    with pytest.raises(ArchiveIsTooOld, match="would come back"):
+        restore(actor=command, path=archive)
+    assert count_rows() == before
+    # Where the tenant is not, nothing was removed from it.
+    purge(full_cast)
+    assert restore(actor=command, path=archive).total("left_out") == 0

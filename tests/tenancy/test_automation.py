@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from apps.audit.models import AuditEvent
@@ -229,3 +230,29 @@ def test_deleting_a_service_account_ends_its_tokens_and_roles(cast: Cast) -> Non
     assert not User.objects.filter(pk=user.pk).exists()
     assert not cast.project.members.filter(user=user.pk).exists()
     assert AuditEvent.objects.latest("time").action == "service_account.deleted"
+
+
+def test_an_account_whose_body_is_a_person_is_managed_by_nobody(cast: Cast) -> None:
+    """No operation makes such a row. Were there one, a tenant's owner would act as that person."""
+    vic = cast.users["vic"]
+    account = ServiceAccount.objects.create(tenant=cast.tenant, user=vic, name="mask")
+    token, _ = issued(cast, "vic", "tenant:read")
+
+    with pytest.raises(NotFound):
+        issued(cast, "carol", "tenant:read", bearer=vic)
+    with pytest.raises(NotFound):
+        revoke_access_token(actor=cast.actor("carol"), token=token)
+    with pytest.raises(NotFound):
+        delete_service_account(actor=cast.actor("carol"), account=account)
+
+    assert not AccessToken.objects.manageable_by(cast.actor("carol")).exists()
+    assert User.objects.filter(pk=vic.pk).exists()
+
+
+def test_the_database_lets_no_person_become_automation(cast: Cast) -> None:
+    robot = create_service_account(actor=cast.actor("carol"), tenant=cast.tenant, name="robot")
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        User.objects.filter(pk=cast.users["vic"].pk).update(is_service_account=True)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        ServiceAccount.objects.filter(pk=robot.pk).update(user=cast.users["vic"])

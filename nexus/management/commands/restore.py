@@ -39,7 +39,7 @@ class Command(NexusCommand):
                 keep_credentials=options["keep_credentials"],
                 watch=watch,
             )
-        totals = {name: done.total(name) for name in ("added", "present", "left_out")}
+        totals = {name: done.total(name) for name in ("added", "present", "left_out", "unlinked")}
         result = {
             "archive": str(done.archive_id),
             "scope": "tenant" if done.tenant else "installation",
@@ -53,6 +53,7 @@ class Command(NexusCommand):
         return result, (
             f"{what} is restored: {totals['added']} rows added, {totals['present']} were here, "
             f"{totals['left_out']} left out."
+            + (f" {totals['unlinked']} services came without their umbrella." if totals["unlinked"] else "")
         )
 
 

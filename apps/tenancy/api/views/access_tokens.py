@@ -110,7 +110,7 @@ class AccessTokensView(ManageView):
 
     def _bearer(self, request: Request, body: Mapping[str, Any]) -> User:
         if "service_account" in body:
-            accounts = ServiceAccount.objects.select_related("user__service_account")
+            accounts = ServiceAccount.objects.of_automation().select_related("user__service_account")
             return visible(request, accounts, "tenant:manage_members", body["service_account"]).user
         user = User.objects.filter(pk=str(actor_of(request).user_id)).first()
         if user is None:

@@ -60,7 +60,7 @@ class ServiceAccountsView(ManageView):
     def get(self, request: Request, tenant_id: UUID) -> Response:
         tenant = listed_tenant(request, tenant_id)
         require_list(request, "tenant:manage_members", tenant)
-        accounts = tenant.service_accounts.select_related("user")
+        accounts = tenant.service_accounts.of_automation().select_related("user")
         return Response(paged(request, accounts, _show_account, orderings=_ORDER, search=("name",)))
 
     @extend_schema(
@@ -88,7 +88,8 @@ class ServiceAccountsView(ManageView):
 
 class ServiceAccountView(ManageView):
     def _account(self, request: Request, tenant_id: UUID, account_id: UUID) -> ServiceAccount:
-        accounts = ServiceAccount.objects.filter(tenant=tenant_id).select_related("user", "tenant")
+        accounts = ServiceAccount.objects.of_automation().filter(tenant=tenant_id)
+        accounts = accounts.select_related("user", "tenant")
         return visible(request, accounts, "tenant:manage_members", account_id)
 
     @extend_schema(
