@@ -61,8 +61,18 @@ _ENTRY: dict[str, Any] = {
     "created_at": _THEN,
     "updated_at": _THEN,
     "row_version": 1,
+    "deleted_at": None,
+    "purge_after": None,
 }
-_SECRET_ROW = {**_ENTRY, "key": "database.password", "type": "text", "file_name": "", "size_bytes": 13}
+_SECRET_ROW = {
+    **_ENTRY,
+    "key": "database.password",
+    "type": "text",
+    "file_name": "",
+    "size_bytes": 13,
+    "expires_at": None,
+    "rotate_by": None,
+}
 _CONFIG_ROW = {
     **_ENTRY,
     "key": "database.host",
@@ -83,6 +93,8 @@ _FLAG_ROW: dict[str, Any] = {
     "created_at": _THEN,
     "updated_at": _THEN,
     "row_version": 1,
+    "deleted_at": None,
+    "purge_after": None,
 }
 _MEMBER_ROW: dict[str, Any] = {
     "id": _ROW,
@@ -118,7 +130,7 @@ EXAMPLES: dict[str, tuple[Any, Any]] = {
     ),
     "manage_rotate_api_key": ({"overlap_seconds": 3600}, {**_KEY_ROW, "key": "nxs_live_…"}),
     "manage_list_secrets": (None, _page(_SECRET_ROW)),
-    "manage_put_secret": ({"value": "correct horse"}, _SECRET_ROW),
+    "manage_put_secret": ({"value": "correct horse"}, {**_SECRET_ROW, "warnings": []}),
     "manage_change_secrets": (
         {
             "write": [{"key": "database.password", "value": "correct horse"}],
@@ -138,7 +150,7 @@ EXAMPLES: dict[str, tuple[Any, Any]] = {
     ),
     "manage_put_config": (
         {"type": "string", "value": "db.internal", "description": "First version."},
-        _CONFIG_ROW,
+        {**_CONFIG_ROW, "warnings": []},
     ),
     "manage_change_configs": (
         {"write": [{"key": "database.port", "type": "number", "value": 5432}]},
