@@ -54,8 +54,10 @@ QUERIES = {"GET services/{service_id}/configs/{key}/diff": "?left=1&right=1"}
 READERS = {"operators": "sue"}
 
 
-def _users(count: int) -> list[User]:
-    return User.objects.bulk_create(User(email=f"{uuid7()}@example.org") for _ in range(count))
+def _users(count: int, *, is_service_account: bool = False) -> list[User]:
+    return User.objects.bulk_create(
+        User(email=f"{uuid7()}@example.org", is_service_account=is_service_account) for _ in range(count)
+    )
 
 
 def _operators(cast: Cast, count: int) -> None:
@@ -78,7 +80,8 @@ def _members(cast: Cast, count: int) -> None:
 
 def _accounts(cast: Cast, count: int) -> None:
     ServiceAccount.objects.bulk_create(
-        ServiceAccount(tenant=cast.tenant, user=user, name=str(user.pk)) for user in _users(count)
+        ServiceAccount(tenant=cast.tenant, user=user, name=str(user.pk))
+        for user in _users(count, is_service_account=True)
     )
 
 
