@@ -6,7 +6,7 @@ from apps.vault.api.versions import (
     RestoreSecretVersionView,
     SecretVersionsView,
 )
-from apps.vault.api.views import SecretsView, SecretView
+from apps.vault.api.views import SecretsView, SecretView, UnknownAddressView
 
 urlpatterns = [
     path("export", ExportView.as_view(), name="export"),
@@ -22,5 +22,7 @@ urlpatterns = [
         RestoreSecretVersionView.as_view(),
         name="restore_secret_version",
     ),
+    # What is no number names no version, and is no key either.
+    path("secrets/<str:key>/versions/<path:rest>", UnknownAddressView.as_view()),
     path("secrets/<path:key>", SecretView.as_view(), name="secret"),
 ]
