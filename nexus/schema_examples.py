@@ -40,7 +40,7 @@ _SERVICE_ROW: dict[str, Any] = {
 _KEY_ROW: dict[str, Any] = {
     "id": _ROW,
     "slot": "primary",
-    "prefix": "nxs_live",
+    "prefix": "sk_live_",
     "last4": "9f3c",
     "scopes": ["read"],
     "allowed_networks": ["10.0.0.0/8"],
@@ -126,9 +126,9 @@ EXAMPLES: dict[str, tuple[Any, Any]] = {
     ),
     "manage_issue_api_key": (
         {"scopes": ["read"], "allowed_networks": ["10.0.0.0/8"]},
-        {**_KEY_ROW, "key": "nxs_live_…"},
+        {**_KEY_ROW, "key": "sk_live_…"},
     ),
-    "manage_rotate_api_key": ({"overlap_seconds": 3600}, {**_KEY_ROW, "key": "nxs_live_…"}),
+    "manage_rotate_api_key": ({"overlap_seconds": 3600}, {**_KEY_ROW, "key": "sk_live_…"}),
     "manage_list_secrets": (None, _page(_SECRET_ROW)),
     "manage_put_secret": ({"value": "correct horse"}, {**_SECRET_ROW, "warnings": []}),
     "manage_change_secrets": (
